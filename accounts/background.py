@@ -1,0 +1,16 @@
+"""What a room offers to the background: jobs for the one leader, listeners for every web process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work that one process of the installation does every so often. `run` may use the ORM and may raise."""
+
+    name: str
+    every_seconds: int
+    run: Callable[[], None]
+
+
+type Listener = Callable[[str], None]  # called with a notification's payload, in the event loop; must not block

@@ -1,0 +1,142 @@
+"""API keys: their form, their making and their end.
+
+A key is `sk-tert-`, 30 random characters of 0-9A-Za-z (178 bits) and, in 6 more, the CRC32 of all before: what was
+mistyped or made up is refused without a question to the database, and scanners know a key when they see one. That
+much entropy needs no slow hash; the SHA-256 digest alone is stored.
+"""
+
+import hashlib
+import re
+import secrets
+import string
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from accounts import audit, revision
+from accounts.callers import Caller
+from accounts.models import ApiKey, Team, User
+
+PREFIX = "sk-tert-"
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+RANDOM_LENGTH = 30
+CHECK_LENGTH = 6
+_FORM = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_LENGTH + CHECK_LENGTH}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new key and its secret, which exists nowhere else."""
+
+    key: ApiKey
+    secret: str
+
+
+def new_secret() -> str:
+    body = PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
+    return body + _check(body)
+
+
+def well_formed(secret: str) -> bool:
+    return bool(_FORM.fullmatch(secret)) and secret[-CHECK_LENGTH:] == _check(secret[:-CHECK_LENGTH])
+
+
+def digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+@transaction.atomic
+def issue_key(
+    *,
+    team: Team,
+    name: str,
+    by: User | None,
+    owner: User | None = None,
+    models: list[str] | None = None,
+    expires_at: datetime | None = None,
+) -> IssuedKey:
+    """A personal key when it has an owner, else a service key of the team. `models` None: all of the team's."""
+    secret = new_secret()
+    key = ApiKey.objects.create(
+        team=team,
+        name=name,
+        owner=owner,
+        digest=digest(secret),
+        start=secret[len(PREFIX) : len(PREFIX) + 4],
+        end=secret[-4:],
+        models=models,
+        created_by=by,
+        expires_at=expires_at,
+    )
+    audit.record("key.created", by=by, team=team, subject=key, personal=owner is not None)
+    revision.bump()
+    return IssuedKey(key, secret)
+
+
+@transaction.atomic
+def revoke_key(*, key: ApiKey, by: User | None) -> None:
+    """In force in every process within a second; running streams of the key are cut within five."""
+    key = ApiKey.objects.select_for_update().get(pk=key.pk)
+    if key.revoked_at:
+        return
+    key.revoked_at, key.revoked_by = timezone.now(), by
+    key.save(update_fields=["revoked_at", "revoked_by"])
+    audit.record("key.revoked", by=by, team=key.team, subject=key)
+    revision.bump()
+
+
+def load_callers() -> dict[bytes, Caller]:
+    """Every live key by its digest.
+
+    Live: not revoked, its team not archived, and a personal key's owner active and still a member. Expired keys are
+    included, since time passes while the answer is kept.
+    """
+    rows = (
+        ApiKey.objects.filter(revoked_at=None, team__archived_at=None)
+        .filter(Q(owner=None) | Q(owner__is_active=True, owner__memberships__team=F("team")))
+        .select_related("team", "owner")
+    )
+    return {bytes(key.digest): _caller(key) for key in rows}
+
+
+def note_use(used: Mapping[int, datetime]) -> None:
+    """Remember when keys were last used. Times only move forward."""
+    for key_id, at in used.items():
+        ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lt=at), pk=key_id).update(last_used_at=at)
+
+
+def visible_keys(team: Team, *, user: User, all_of_team: bool) -> list[ApiKey]:
+    """The keys that somebody may see: the whole team's for its admins, else their own. Newest first."""
+    keys = ApiKey.objects.filter(team=team).select_related("owner", "created_by", "revoked_by")
+    if not all_of_team:
+        keys = keys.filter(owner=user)
+    return list(keys.order_by("-created_at", "-pk"))
+
+
+def _caller(key: ApiKey) -> Caller:
+    return Caller(
+        team_id=key.team_id,
+        team_slug=key.team.slug,
+        team_name=key.team.name,
+        origin="api",
+        key_id=key.pk,
+        key_name=key.name,
+        member_id=key.owner_id,
+        member_name=str(key.owner) if key.owner else "",
+        team_models=None if key.team.models is None else frozenset(key.team.models),
+        key_models=None if key.models is None else frozenset(key.models),
+        expires_at=key.expires_at.timestamp() if key.expires_at else None,
+    )
+
+
+def _check(body: str) -> str:
+    number, characters = zlib.crc32(body.encode()), []
+    for _ in range(CHECK_LENGTH):
+        number, rest = divmod(number, len(ALPHABET))
+        characters.append(ALPHABET[rest])
+    return "".join(reversed(characters))

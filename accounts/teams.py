@@ -1,0 +1,58 @@
+"""Teams and who belongs to them."""
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.text import slugify
+
+from accounts import audit, revision
+from accounts.errors import LastOwner
+from accounts.models import ApiKey, Membership, Role, Team, User
+
+
+@transaction.atomic
+def create_team(*, name: str, owner: User, by: User | None = None, slug: str = "", time_zone: str = "UTC") -> Team:
+    team = Team.objects.create(name=name, slug=slug or _free_slug(name), time_zone=time_zone)
+    Membership.objects.create(user=owner, team=team, role=Role.OWNER)
+    audit.record("team.created", by=by, team=team, subject=team, owner=owner.email)
+    return team
+
+
+@transaction.atomic
+def add_member(*, team: Team, user: User, role: Role, by: User | None) -> Membership:
+    """A new member, or a new role for an old one. Raises LastOwner when the team would be left without an owner."""
+    before = Membership.objects.select_for_update().filter(team=team, user=user).first()
+    if before and before.role == Role.OWNER and role != Role.OWNER:
+        _require_another_owner(team, user)
+    membership, created = Membership.objects.update_or_create(team=team, user=user, defaults={"role": role})
+    action = "member.added" if created else "member.role_changed"
+    audit.record(action, by=by, team=team, subject=user, role=role, before=before.role if before else None)
+    revision.bump()
+    return membership
+
+
+@transaction.atomic
+def remove_member(*, team: Team, user: User, by: User | None) -> None:
+    """The member's own keys die with the membership. Raises LastOwner."""
+    _require_another_owner(team, user)
+    if not Membership.objects.filter(team=team, user=user).delete()[0]:
+        return
+    keys = ApiKey.objects.filter(team=team, owner=user, revoked_at=None)
+    for key in keys:
+        audit.record("key.revoked", by=by, team=team, subject=key, reason="membership ended")
+    keys.update(revoked_at=timezone.now(), revoked_by=by)
+    audit.record("member.removed", by=by, team=team, subject=user)
+    revision.bump()
+
+
+def _require_another_owner(team: Team, user: User) -> None:
+    owners = Membership.objects.select_for_update().filter(team=team, role=Role.OWNER)
+    if list(owners.values_list("user_id", flat=True)) == [user.pk]:
+        raise LastOwner(f"{user} is the last owner of {team}.")
+
+
+def _free_slug(name: str) -> str:
+    stem = slugify(name)[:50] or "team"
+    taken = set(Team.objects.filter(slug__startswith=stem).values_list("slug", flat=True))
+    if stem not in taken:
+        return stem
+    return next(slug for slug in (f"{stem}-{number}" for number in range(2, len(taken) + 3)) if slug not in taken)

@@ -1,0 +1,169 @@
+"""What was consumed: the log, its roll-ups, and prices. Only `billing.ledger` writes the log and the roll-ups.
+
+The log is a table partitioned by month on `at`; its definition stands in the migration as SQL. Names of keys,
+members, models and engines are kept as they were, so that reports add up after any of them is gone.
+"""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import Team
+
+
+class Outcome(models.TextChoices):
+    OK = "ok", _("answered")
+    STOPPED = "stopped", _("stopped")
+    CLIENT_GONE = "client_gone", _("caller left")
+    UPSTREAM_ERROR = "upstream_error", _("engine error")
+    UPSTREAM_TIMEOUT = "upstream_timeout", _("engine too slow")
+    BAD_UPSTREAM = "bad_upstream", _("engine's answer unreadable")
+    REVOKED = "revoked", _("key revoked")
+    BUDGET_STOP = "budget_stop", _("budget reached")
+    DRAINED = "drained", _("server stopped")
+    INTERRUPTED = "interrupted", _("server interrupted")
+    INTERNAL_ERROR = "internal_error", _("our error")
+
+
+class Source(models.TextChoices):
+    """Where a token count comes from."""
+
+    UPSTREAM = "upstream", _("engine's count")
+    UPSTREAM_PARTIAL = "upstream_partial", _("engine's last count before the end")
+    COUNTED = "counted", _("counted here")
+    ESTIMATED = "estimated", _("estimated")
+    NONE = "none", _("nothing to count")
+
+
+class Origin(models.TextChoices):
+    API = "api", _("API")
+    CHAT = "chat", _("chat")
+
+
+PRICE = {"max_digits": 18, "decimal_places": 8}
+COST = {"max_digits": 24, "decimal_places": 12}
+
+
+class Price(models.Model):
+    """What a million tokens of a model cost from a moment on, in the installation's currency."""
+
+    model = models.CharField(max_length=200)
+    effective_from = models.DateTimeField()
+    input = models.DecimalField(**PRICE)
+    cached_input = models.DecimalField(**PRICE, null=True, blank=True)  # null: as input
+    output = models.DecimalField(**PRICE)
+    reasoning = models.DecimalField(**PRICE, null=True, blank=True)  # null: as output
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "effective_from"], name="price_once")]
+
+    def __str__(self) -> str:
+        return f"{self.model} from {self.effective_from:%Y-%m-%d}"
+
+
+class UsageRecord(models.Model):
+    """One admitted request and how it ended. Append-only. No prompt, no answer."""
+
+    pk = models.CompositePrimaryKey("team_id", "at", "id")
+    id = models.UUIDField()  # the request id, a UUIDv7 that carries `at`
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, db_constraint=False, related_name="+")
+    at = models.DateTimeField()  # when the request began, whole milliseconds
+    booked_at = models.DateTimeField()  # what reports go by: `at`, unless its month was closed
+    origin = models.CharField(max_length=8, choices=Origin)
+    endpoint = models.CharField(max_length=32)
+    stream = models.BooleanField()
+    key_id = models.BigIntegerField(null=True)
+    key_name = models.CharField(max_length=100, blank=True)
+    member_id = models.BigIntegerField(null=True)
+    member_name = models.CharField(max_length=254, blank=True)
+    end_user = models.CharField(max_length=256, blank=True)  # the caller's own `user` field
+    model = models.CharField(max_length=200)
+    engine = models.CharField(max_length=100, blank=True)
+    engine_type = models.CharField(max_length=16, blank=True)
+    machine = models.CharField(max_length=100, blank=True)
+    answer_id = models.CharField(max_length=200, blank=True)  # `id` in the answer's body
+    client_request_id = models.CharField(max_length=200, blank=True)  # the caller's own x-request-id
+    prompt_tokens = models.BigIntegerField()
+    completion_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField(null=True)  # part of completion; null: not reported
+    cached_tokens = models.BigIntegerField(null=True)  # part of prompt; null: not reported
+    prompt_source = models.CharField(max_length=16, choices=Source)
+    completion_source = models.CharField(max_length=16, choices=Source)
+    anomaly = models.CharField(max_length=64, blank=True)
+    outcome = models.CharField(max_length=16, choices=Outcome)
+    status = models.SmallIntegerField()
+    ttft_ms = models.IntegerField(null=True)
+    duration_ms = models.IntegerField()
+    price_input = models.DecimalField(**PRICE, null=True)
+    price_cached_input = models.DecimalField(**PRICE, null=True)
+    price_output = models.DecimalField(**PRICE, null=True)
+    price_reasoning = models.DecimalField(**PRICE, null=True)
+    cost = models.DecimalField(**COST, null=True)  # null: no price was in force
+
+    class Meta:
+        managed = True
+        db_table = "billing_usage"
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.model} {self.prompt_tokens}+{self.completion_tokens}"
+
+
+class RollUp(models.Model):
+    """The sums that every level of roll-up holds."""
+
+    model = models.CharField(max_length=200)
+    origin = models.CharField(max_length=8)
+    outcome = models.CharField(max_length=8)  # the class: ok, stopped (by the caller), error
+    requests = models.BigIntegerField()
+    prompt_tokens = models.BigIntegerField()
+    completion_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    estimated_tokens = models.BigIntegerField()  # of prompt and completion, those not the engine's own count
+    priced_requests = models.BigIntegerField()
+    cost = models.DecimalField(**COST)
+
+    class Meta:
+        abstract = True
+
+
+class TeamRollUp(RollUp):
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+")
+    key_id = models.BigIntegerField(default=0)  # 0: none
+    member_id = models.BigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class UsageQuarter(TeamRollUp):
+    """Sums of a quarter of an hour, UTC."""
+
+    pk = models.CompositePrimaryKey("team_id", "bucket", "key_id", "member_id", "model", "origin", "outcome")
+    bucket = models.DateTimeField()
+
+
+class UsageDay(TeamRollUp):
+    """Sums of a day in the team's time zone."""
+
+    pk = models.CompositePrimaryKey("team_id", "day", "key_id", "member_id", "model", "origin", "outcome")
+    day = models.DateField()
+
+
+class PlatformDay(RollUp):
+    """Sums of a day in the installation's TIME_ZONE, for operators."""
+
+    pk = models.CompositePrimaryKey("day", "team_id", "model", "origin", "outcome")
+    day = models.DateField()
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+")
+
+
+class DeadLetter(models.Model):
+    """A spooled record that the log refused, kept so that nothing is lost."""
+
+    id = models.UUIDField(primary_key=True)
+    at = models.DateTimeField(auto_now_add=True)
+    payload = models.JSONField()
+    error = models.TextField()
+
+    def __str__(self) -> str:
+        return str(self.id)

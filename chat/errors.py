@@ -1,0 +1,27 @@
+"""What can go wrong in the chat.
+
+ChatError
+├── Busy          the conversation is being answered; `code` busy
+├── Empty         there was nothing to ask; `code` empty
+└── NoModel       the team may not use the model, or there is none; `code` no_model
+"""
+
+from typing import ClassVar
+
+
+class ChatError(Exception):
+    """The root of this room's errors. `code` is stable; the sentence is made where it is shown."""
+
+    code: ClassVar[str] = "error"
+
+
+class Busy(ChatError):
+    code = "busy"
+
+
+class Empty(ChatError):
+    code = "empty"
+
+
+class NoModel(ChatError):
+    code = "no_model"

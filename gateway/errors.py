@@ -1,0 +1,118 @@
+"""What can go wrong on the road to the engines, as callers see it.
+
+GatewayError                       status, type, code, param and message of the JSON body
+├── BadRequest              400    the body is not what the endpoint takes
+│   ├── TooLarge            413
+│   └── WrongContentType    415
+├── Unauthorized            401    one wording for every reason
+├── ModelForbidden          403    the team may use the model, the key may not
+├── NotFound                404    unknown model, unknown address
+├── MethodNotAllowed        405
+├── TooMany                 429    our own limits, or the engine's
+├── ServerError             500
+├── EngineFailed            502    the engine's answer was an error or unreadable
+├── Unavailable             503    engine down, server draining, database away
+└── EngineTimeout           504
+
+The shape of the body is OpenAI's: {"error": {"message", "type", "param", "code"}}; `code` is a string or null.
+"""
+
+import json
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """The root of this room's errors.
+
+    `retry_after` is in whole seconds; `outcome` is how the log names a request that ended so.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+    outcome: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+        self.error_code = code or self.code
+
+    def body(self) -> bytes:
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
+        return json.dumps({"error": error}).encode()
+
+
+class BadRequest(GatewayError):
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class TooLarge(BadRequest):
+    status = 413
+    code = "request_too_large"
+
+
+class WrongContentType(BadRequest):
+    status = 415
+    code = "unsupported_media_type"
+
+
+class Unauthorized(GatewayError):
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class ModelForbidden(GatewayError):
+    status = 403
+    type = "permission_error"
+    code = "model_not_allowed"
+
+
+class NotFound(GatewayError):
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+
+class MethodNotAllowed(GatewayError):
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class TooMany(GatewayError):
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    outcome = "upstream_error"
+
+
+class ServerError(GatewayError):
+    code = "internal_error"
+
+
+class EngineFailed(GatewayError):
+    status = 502
+    type = "upstream_error"
+    code = "bad_gateway"
+    outcome = "upstream_error"
+
+
+class Unavailable(GatewayError):
+    status = 503
+    type = "service_unavailable_error"
+    code = "service_unavailable"
+    outcome = "upstream_error"
+
+
+class EngineTimeout(GatewayError):
+    status = 504
+    type = "upstream_error"
+    code = "timeout"
+    outcome = "upstream_timeout"

@@ -1,0 +1,55 @@
+"""The engines that serve models, and the models as callers see them."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class EngineType(models.TextChoices):
+    OPENAI = "openai", "OpenAI-compatible"
+    VLLM = "vllm", "vLLM"
+    OLLAMA = "ollama", "Ollama"
+    LLAMACPP = "llamacpp", "llama.cpp"
+    DEMO = "demo", _("Demo")
+
+
+class Engine(models.Model):
+    """A server of models. Made by operators only; callers never name its address."""
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    type = models.CharField(_("type"), max_length=16, choices=EngineType)
+    url = models.URLField(_("base URL"), max_length=500, blank=True)  # up to and without /v1; blank for demo
+    secret = models.TextField(blank=True)  # encrypted, see gateway.secrets; blank: none
+    machine_name = models.CharField(_("machine name"), max_length=100, blank=True)  # a label, not a host name
+    enabled = models.BooleanField(default=True)
+    fallback = models.BooleanField(default=False)  # offered only while no other engine is enabled
+    created_at = models.DateTimeField(default=timezone.now)
+    seen_at = models.DateTimeField(null=True, blank=True)
+    problem = models.CharField(max_length=500, blank=True)  # what the last look at it met, in words
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(type__in=EngineType.values), name="engine_type_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ServedModel(models.Model):
+    """A model of an engine under the id that callers use. Several engines may serve the same public id."""
+
+    engine = models.ForeignKey(Engine, on_delete=models.CASCADE, related_name="models")
+    public_id = models.CharField(max_length=200)
+    aliases = ArrayField(models.CharField(max_length=200), default=list, blank=True)
+    engine_model = models.CharField(max_length=300)  # the engine's own id
+    context_length = models.PositiveIntegerField(null=True, blank=True)  # tokens; null: the engine does not say
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["engine", "public_id"], name="served_model_once")]
+
+    def __str__(self) -> str:
+        return self.public_id
