@@ -30,7 +30,7 @@ def person_by_email(email: str) -> User | None:
 
 @transaction.atomic
 def make_first_administrator(*, email: str, password: str | None = None) -> User:
-    """The installation's first operator and the team "Main", which that person owns. Changes nothing the second time."""
+    """The installation's first operator, and the team "Main" of that person. The second time changes nothing."""
     user = person_by_email(email)
     if user is None:
         user = create_person(email=email, password=password, is_operator=True)

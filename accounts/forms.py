@@ -1,0 +1,28 @@
+from django import forms
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
+
+THEMES = [("", _("as the system")), ("light", _("light")), ("dark", _("dark"))]
+
+
+class PreferencesForm(forms.Form):
+    """Each field may come alone: the user menu has a button per choice."""
+
+    language = forms.ChoiceField(choices=settings.LANGUAGES, required=False)
+    theme = forms.ChoiceField(choices=[*THEMES, ("system", _("as the system"))], required=False)
+
+    def save(self, user: User) -> None:
+        if language := self.cleaned_data["language"]:
+            user.language = language
+        if theme := self.cleaned_data["theme"]:
+            user.theme = "" if theme == "system" else theme
+        user.save(update_fields=["language", "theme"])
+
+
+class KeyFilterForm(forms.Form):
+    q = forms.CharField(required=False, max_length=100, strip=True)
+    state = forms.ChoiceField(
+        choices=[("", _("All")), ("active", _("Active")), ("closed", _("Closed"))], required=False
+    )

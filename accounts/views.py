@@ -1,0 +1,113 @@
+"""The pages of this room: keys, the first sign-in, preferences."""
+
+from dataclasses import dataclass
+
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.utils import perform_login
+from django.contrib.auth.decorators import login_not_required
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts.access import has_role, may_create_keys, role_in, signed_in, team_for
+from accounts.forms import KeyFilterForm, PreferencesForm
+from accounts.keys import revoke_key, visible_keys
+from accounts.models import ApiKey, Role, Team, User
+from accounts.people import owner_of_first_link
+
+
+@login_not_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def first_sign_in(request: HttpRequest, token: str) -> HttpResponse:
+    """GET shows a button and POST signs in, so that a link preview does not use the link up."""
+    with transaction.atomic():
+        user = owner_of_first_link(token)
+        if user is None:
+            return render(request, "accounts/first_sign_in.html", {"spent": True}, status=404)
+        if request.method != "POST":
+            return render(request, "accounts/first_sign_in.html", {"email": user.email})
+        record_authentication(request, user, method="first-link")
+        response: HttpResponse = perform_login(request, user, redirect_url=reverse("account_set_password"))
+        return response
+
+
+@require_POST
+def preferences(request: HttpRequest) -> HttpResponse:
+    form = PreferencesForm(request.POST)
+    if form.is_valid():
+        form.save(signed_in(request.user))
+    after = request.POST.get("next", "/")
+    safe = url_has_allowed_host_and_scheme(after, allowed_hosts={request.get_host()}, require_https=request.is_secure())
+    return redirect(after if safe else "/")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCounts:
+    all: int
+    active: int
+    closed: int
+
+
+@require_GET
+def keys(request: HttpRequest, slug: str) -> HttpResponse:
+    team = team_for(request.user, slug, role=Role.MEMBER)
+    user = signed_in(request.user)
+    rows = visible_keys(team, user=user, all_of_team=_administers(user, team))
+    active = sum(key.state == "active" for key in rows)
+    form = KeyFilterForm(request.GET)
+    context = {
+        "team": team,
+        "keys": _filtered(rows, form),
+        "counts": KeyCounts(all=len(rows), active=active, closed=len(rows) - active),
+        "form": form,
+        "may_create": may_create_keys(user, team),
+    }
+    template = "accounts/keys.html#list" if request.htmx else "accounts/keys.html"  # type: ignore[attr-defined]  # django-htmx
+    return render(request, template, context)
+
+
+@require_http_methods(["GET", "POST"])
+def revoke(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    team = team_for(request.user, slug, role=Role.MEMBER)
+    user = signed_in(request.user)
+    key = _own_or_administered(user, team, pk)
+    if request.method == "POST":
+        revoke_key(key=key, by=user)
+        return redirect("accounts:keys", slug=team.slug)
+    return render(request, "accounts/revoke_key.html", {"team": team, "key": key})
+
+
+@require_GET
+def first_use(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """The line under a new key that waits for its first request."""
+    team = team_for(request.user, slug, role=Role.MEMBER)
+    key = _own_or_administered(signed_in(request.user), team, pk)
+    return render(request, "components/first_use.html", {"team": team, "key": key})
+
+
+def _administers(user: User, team: Team) -> bool:
+    return has_role(role_in(user, team), Role.ADMIN)
+
+
+def _own_or_administered(user: User, team: Team, pk: int) -> ApiKey:
+    key = get_object_or_404(ApiKey.objects.select_related("team", "owner"), pk=pk, team=team)
+    if key.owner_id != user.pk and not _administers(user, team):
+        raise Http404
+    return key
+
+
+def _filtered(rows: list[ApiKey], form: KeyFilterForm) -> list[ApiKey]:
+    if not form.is_valid():
+        return rows
+    words, state = form.cleaned_data["q"].casefold(), form.cleaned_data["state"]
+    return [
+        key
+        for key in rows
+        if (not state or (key.state == "active") == (state == "active"))
+        and (not words or words in key.name.casefold() or words in key.masked.casefold())
+    ]

@@ -1,0 +1,166 @@
+"""The pages that span rooms: home, a new key, quickstart, and whether the server is well."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods
+
+from accounts.access import chat_caller, has_role, may_create_keys, role_in, signed_in, team_for, teams_of
+from accounts.errors import NotAllowed
+from accounts.models import ApiKey, Role, Team, User
+from chat.models import Conversation
+from console.context import TEAM_IN_SESSION, current_team
+from console.forms import NewKeyForm
+from gateway.catalogue import models_for
+from gateway.models import Engine, EngineType
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of "what to do next". `action` is the word on its button."""
+
+    name: str
+    title: str
+    text: str
+    action: str
+    url: str
+    done: bool
+
+
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    team = current_team(request, teams_of(request.user))
+    if team is None:
+        return render(request, "console/no_team.html")
+    return redirect("console:team-home", slug=team.slug)
+
+
+@require_GET
+def team_home(request: HttpRequest, slug: str) -> HttpResponse:
+    team = team_for(request.user, slug)
+    user = signed_in(request.user)
+    request.session[TEAM_IN_SESSION] = team.slug
+    steps = _steps(user, team)
+    context = {
+        "team": team,
+        "greeting": _greeting(),
+        "steps": steps,
+        "next_step": next((step for step in steps if not step.done), None),
+        "done_count": sum(step.done for step in steps),
+        "newest_key": ApiKey.objects.filter(team=team, revoked_at=None).order_by("-created_at").first(),
+        "conversations": Conversation.objects.filter(user=user, team=team).order_by("-updated_at")[:5],
+        "models": _models(user, team),
+        "base_url": settings.BASE_URL,
+        "may_chat": has_role(role_in(user, team), Role.MEMBER),
+        "may_create_keys": may_create_keys(user, team),
+    }
+    return render(request, "console/home.html", context)
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def new_key(request: HttpRequest, slug: str) -> HttpResponse:
+    """The answer to the POST is the one time that the secret is shown; it is stored nowhere, so not redirected to."""
+    team = team_for(request.user, slug, role=Role.MEMBER)
+    user = signed_in(request.user)
+    if not may_create_keys(user, team):
+        raise PermissionDenied
+    models = _models(user, team)
+    may_serve = has_role(role_in(user, team), Role.ADMIN)
+    form = NewKeyForm(request.POST or None, models=models, may_serve=may_serve)
+    context = {"team": team, "form": form, "base_url": settings.BASE_URL}
+    if request.method != "POST" or not form.is_valid():
+        status = 422 if form.errors else 200
+        return render(request, "console/new_key.html", context, status=status)
+    issued = form.save(team=team, by=user)
+    model = (issued.key.models or models or ["model"])[0]
+    return render(request, "console/key_created.html", context | {"issued": issued, "key": issued.key, "model": model})
+
+
+@require_GET
+def quickstart(request: HttpRequest) -> HttpResponse:
+    team = current_team(request, teams_of(request.user))
+    if team is None:
+        return render(request, "console/no_team.html")
+    models = _models(signed_in(request.user), team)
+    return render(request, "console/quickstart.html", {"team": team, "models": models, "base_url": settings.BASE_URL})
+
+
+def _steps(user: User, team: Team) -> list[Step]:
+    keys = ApiKey.objects.filter(team=team)
+    mine = keys if has_role(role_in(user, team), Role.ADMIN) else keys.filter(owner=user)
+    steps = []
+    if user.is_operator:
+        steps.append(
+            Step(
+                name="engine",
+                title=_("Connect an engine"),
+                text=_("Until then a demo answers. Ollama, vLLM, llama.cpp or any OpenAI-compatible server will do."),
+                action=_("Connect"),
+                url=reverse("gateway:engines"),
+                done=Engine.objects.filter(enabled=True).exclude(type=EngineType.DEMO).exists(),
+            )
+        )
+    if has_role(role_in(user, team), Role.MEMBER):
+        steps.append(
+            Step(
+                name="chat",
+                title=_("Ask a first question"),
+                text=_("Choose a model and read the answer as it is written."),
+                action=_("Open the chat"),
+                url=reverse("chat:home"),
+                done=Conversation.objects.filter(user=user, team=team).exists(),
+            )
+        )
+    if may_create_keys(user, team):
+        steps += [
+            Step(
+                name="key",
+                title=_("Create an API key"),
+                text=_("Programs call the same models with it. It is shown once."),
+                action=_("Create key"),
+                url=reverse("console:new-key", args=[team.slug]),
+                done=mine.exists(),
+            ),
+            Step(
+                name="call",
+                title=_("Make a first call"),
+                text=_("Copy this curl, put your key in, and run it in a terminal."),
+                action=_("Quickstart"),
+                url=reverse("console:quickstart"),
+                done=mine.exclude(last_used_at=None).exists(),
+            ),
+        ]
+    steps.append(
+        Step(
+            name="second-factor",
+            title=_("Turn on a second factor"),
+            text=_("A passkey or an authenticator app keeps your account yours."),
+            action=_("Turn on"),
+            url=reverse("mfa_index"),
+            done=user.authenticator_set.exists(),
+        )
+    )
+    return sorted(steps, key=lambda step: step.done)
+
+
+def _models(user: User, team: Team) -> list[str]:
+    """The public ids of what the person may use on the team's account; none for those who only read reports."""
+    try:
+        return [model.public_id for model in models_for(chat_caller(user, team))]
+    except NotAllowed:
+        return []
+
+
+def _greeting() -> str:
+    hour = timezone.localtime().hour
+    if hour < 5 or hour >= 19:
+        return _("Good evening")
+    return _("Good morning") if hour < 12 else _("Good afternoon")
