@@ -141,12 +141,18 @@ class UsageQuarter(TeamRollUp):
     pk = models.CompositePrimaryKey("team_id", "bucket", "key_id", "member_id", "model", "origin", "outcome")
     bucket = models.DateTimeField()
 
+    def __str__(self) -> str:
+        return f"{self.bucket:%Y-%m-%d %H:%M} {self.model}"
+
 
 class UsageDay(TeamRollUp):
     """Sums of a day in the team's time zone."""
 
     pk = models.CompositePrimaryKey("team_id", "day", "key_id", "member_id", "model", "origin", "outcome")
     day = models.DateField()
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"
 
 
 class PlatformDay(RollUp):
@@ -155,6 +161,9 @@ class PlatformDay(RollUp):
     pk = models.CompositePrimaryKey("day", "team_id", "model", "origin", "outcome")
     day = models.DateField()
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+")
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"
 
 
 class DeadLetter(models.Model):

@@ -1,0 +1,92 @@
+"""What is known of a request while it runs and when it has ended. No Django here: the gateway's hot path holds these.
+
+Counts are tokens, times whole milliseconds. `Source` and `Outcome` of `billing.models` name the words used.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPrices:
+    """What a million tokens of each kind cost."""
+
+    input: Decimal
+    cached_input: Decimal
+    output: Decimal
+    reasoning: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """`cached_tokens` are part of the prompt, `reasoning_tokens` of the completion; None: the engine did not say."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    prompt_source: str
+    completion_source: str
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+    anomaly: str = ""
+
+
+NOTHING = Counts(0, 0, "none", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An admitted request, before the engine is asked."""
+
+    id: UUID
+    at_ms: int
+    team_id: int
+    origin: str
+    endpoint: str
+    stream: bool
+    key_id: int | None
+    key_name: str
+    member_id: int | None
+    member_name: str
+    end_user: str
+    model: str
+    client_request_id: str
+    prompt_estimate: int
+    price: UnitPrices | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an answer has come; what is billed if this process dies now."""
+
+    id: UUID
+    engine: str
+    engine_type: str
+    machine: str
+    answer_id: str
+    counts: Counts
+    ttft_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """How a request ended. There is one for each start."""
+
+    id: UUID
+    engine: str
+    engine_type: str
+    machine: str
+    answer_id: str
+    counts: Counts
+    outcome: str
+    status: int
+    ttft_ms: int | None
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A request whose start and end are both known: what becomes a row of the log."""
+
+    start: Start
+    final: Final

@@ -1,0 +1,208 @@
+"""The local spool: what runs and what has ended, on this machine's disk before a caller sees the end of an answer.
+
+Each process writes SQLite files (WAL) into a folder of its own, `<root>/<uuid>/000001.db`, and holds a lock there
+while it lives. After a few seconds it goes on in a new file; closed ones are shipped (`billing.shipper`) and removed.
+Every file stands alone: the requests that still run, and how far they have come, are carried into the new file in
+one transaction before anything else is written to it.
+
+What survives: with `sync="normal"` everything but a crash of the machine itself; with "full" that too.
+"""
+
+import logging
+import os
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Literal
+from uuid import UUID, uuid4
+
+from billing.errors import SpoolUnavailable
+from billing.records import Counts, Final, Progress, Start, UnitPrices
+from billing.spoolfile import END, PROGRESS, SCHEMA, START, Row, clean, final_row, progress_row, start_row
+from billing.spoolfolder import make_held, numbered, remove_file, remove_if_shipped
+
+__all__ = ["Counts", "Final", "Progress", "Spool", "Start", "UnitPrices", "open_spool", "spool"]
+
+logger = logging.getLogger(__name__)
+
+type Sync = Literal["normal", "full"]
+
+# A commit appends at least one page and its header to the WAL. Small pages: a record is about 300 bytes.
+PAGE = 1024
+FRAME = PAGE + 24
+
+
+@dataclass(slots=True)
+class _Running:
+    """A request without an end: its rows as they stand in the live file."""
+
+    start: Row
+    began: float  # monotonic, seconds
+    progress: Row | None = None
+
+
+class Spool:
+    """The spool of one process. Writes are synchronous and take microseconds; they come from the event loop.
+
+    The shipper's thread prepares and switches files (`rotate`) and closes old ones, so that the loop rarely does.
+    """
+
+    def __init__(
+        self, root: Path, *, sync: Sync = "normal", rotate_seconds: float = 2.0, rotate_bytes: int = 4 << 20
+    ) -> None:
+        self.root = root
+        self.process = uuid4()
+        self.folder = root / str(self.process)
+        self._sync = sync
+        self._rotate_seconds = rotate_seconds
+        self._rotate_bytes = rotate_bytes
+        self._lock = Lock()  # a write against a switch of files
+        self._switching = Lock()  # one switch at a time
+        self._running: dict[UUID, _Running] = {}
+        self._retired: list[sqlite3.Connection] = []
+        self._number = 0
+        self._closed = False
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._held = make_held(self.folder)
+            self._live, self._number = self._new_file()
+        except (OSError, sqlite3.Error) as error:
+            raise SpoolUnavailable(f"The spool in {root} cannot be written: {error}") from error
+        self._begin_file()
+
+    def start(self, start: Start) -> None:
+        """Raises SpoolUnavailable; the request must then be refused."""
+        row = start_row(start)
+        with self._lock:
+            written = self._insert(START, row)
+            self._running[start.id] = _Running(written, time.monotonic())
+        self._rotate_if_late()
+
+    def progress(self, progress: Progress) -> None:
+        """Replaces what was known of a running request. Nothing is written for one that has ended."""
+        running = self._running.get(progress.id)
+        if running is None:
+            return
+        row = progress_row(progress, int((time.monotonic() - running.began) * 1000))
+        with self._lock:
+            running.progress = self._insert(PROGRESS, row)
+        self._rotate_if_late()
+
+    def final(self, final: Final) -> None:
+        """The first end of a request counts; a second one is refused. Raises SpoolUnavailable: the end is not kept."""
+        if final.id not in self._running:
+            logger.error("a second end of one request was not recorded", extra={"request_id": str(final.id)})
+            return
+        row = final_row(final)
+        with self._lock:
+            self._insert(END, row)
+            del self._running[final.id]
+            self._ends += 1
+        self._rotate_if_late()
+
+    def rotate(self, *, force: bool = False) -> bool:
+        """Go on in a new file if the live one is due. Called by the shipper; a failure leaves the live one in use."""
+        with self._switching:
+            wanted = self._written > 0 if force else self._due()
+            if self._closed or not wanted:
+                return False
+            try:
+                connection, number = self._new_file()
+                with self._lock:
+                    self._carry(connection)
+                    self._retired.append(self._live)
+                    self._live, self._number = connection, number
+                    self._begin_file()
+            except (OSError, sqlite3.Error):
+                logger.exception("the spool could not start a new file and goes on in the old one")
+                return False
+        return True
+
+    def closed_files(self) -> list[Path]:
+        """Files that nothing writes to any more, oldest first. Closes their connections, which may take a while."""
+        while self._retired:
+            self._retired.pop().close()
+        return [path for path in numbered(self.folder) if int(path.stem) < self._number]
+
+    def close(self) -> None:
+        """Leave the folder to whoever ships next; what still runs becomes `interrupted`."""
+        with self._switching, self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for connection in (*self._retired, self._live):
+                connection.close()
+            self._retired.clear()
+        if not self._written and not self._running:
+            remove_file(self._path(self._number))
+        remove_if_shipped(self.folder)
+        os.close(self._held)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.db"
+
+    def _new_file(self) -> tuple[sqlite3.Connection, int]:
+        number = self._number + 1
+        path = self._path(number)
+        remove_file(path)  # of an earlier switch that failed half-way
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # -wal and -shm take this mode over
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=8)
+        connection.execute(f"PRAGMA page_size = {PAGE}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {self._sync}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # a checkpoint would stall the event loop
+        connection.executescript(SCHEMA)
+        connection.execute("INSERT INTO process VALUES (?)", (str(self.process),))
+        return connection, number
+
+    def _carry(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")
+        connection.executemany(START, [running.start for running in self._running.values()])
+        connection.executemany(PROGRESS, [r.progress for r in self._running.values() if r.progress])
+        connection.execute("COMMIT")
+
+    def _begin_file(self) -> None:
+        self._opened = time.monotonic()
+        self._written = 0
+        self._ends = 0
+
+    def _due(self, patience: int = 1) -> bool:
+        if self._written >= self._rotate_bytes * patience:
+            return True
+        return self._ends > 0 and time.monotonic() - self._opened >= self._rotate_seconds * patience
+
+    def _rotate_if_late(self) -> None:
+        """The writer's own switch, for when the shipper's thread does not come round."""
+        if self._due(patience=2):
+            self.rotate()
+
+    def _insert(self, statement: str, row: Row) -> Row:
+        """The row as it was written."""
+        try:
+            try:
+                self._live.execute(statement, row)
+            except (UnicodeEncodeError, OverflowError):  # a lone surrogate, or a number past 64 bits
+                row = clean(row)
+                self._live.execute(statement, row)
+        except sqlite3.Error as error:
+            raise SpoolUnavailable(f"The spool in {self.folder} cannot be written: {error}") from error
+        self._written += FRAME
+        return row
+
+
+def open_spool(root: Path, *, sync: Sync = "normal", rotate_seconds: float = 2.0, rotate_bytes: int = 4 << 20) -> Spool:
+    """Open the spool of this process, which `spool()` then returns. Raises SpoolUnavailable."""
+    _current.append(Spool(root, sync=sync, rotate_seconds=rotate_seconds, rotate_bytes=rotate_bytes))
+    return _current[-1]
+
+
+def spool() -> Spool:
+    """Raises SpoolUnavailable before `open_spool`."""
+    if not _current:
+        raise SpoolUnavailable("The spool of this process is not open.")
+    return _current[-1]
+
+
+_current: list[Spool] = []

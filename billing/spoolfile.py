@@ -1,0 +1,168 @@
+"""One file of the spool: its shape, its rows, and reading it.
+
+Files are opened read-only, but never as `immutable`: that hides the WAL, and with it what a killed process wrote last.
+"""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from billing.errors import SpoolCorrupt
+from billing.records import NOTHING, Counts, Ended, Final, Progress, Start, UnitPrices
+
+type Row = tuple[object, ...]
+
+_START = (
+    "id, at_ms, team_id, origin, endpoint, stream, key_id, key_name, member_id, member_name, end_user, model,"
+    " client_request_id, prompt_estimate, price_input, price_cached_input, price_output, price_reasoning"
+)
+_ANSWER = (
+    "id, engine, engine_type, machine, answer_id, prompt_tokens, completion_tokens, prompt_source, completion_source,"
+    " reasoning_tokens, cached_tokens, anomaly, ttft_ms, duration_ms"
+)
+SCHEMA = f"""
+BEGIN;
+CREATE TABLE process (uuid);
+CREATE TABLE start ({_START});
+CREATE TABLE progress ({_ANSWER});
+CREATE TABLE final ({_ANSWER}, outcome, status);
+COMMIT;
+"""
+START = "INSERT INTO start VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+PROGRESS = "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+END = "INSERT INTO final VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_NO_PRICE: Row = (None, None, None, None)
+_LARGEST = 2**63 - 1
+
+
+def start_row(start: Start) -> Row:
+    price = start.price
+    prices: Row = (
+        (str(price.input), str(price.cached_input), str(price.output), str(price.reasoning)) if price else _NO_PRICE
+    )
+    return (
+        start.id.bytes,
+        start.at_ms,
+        start.team_id,
+        start.origin,
+        start.endpoint,
+        start.stream,
+        start.key_id,
+        start.key_name,
+        start.member_id,
+        start.member_name,
+        start.end_user,
+        start.model,
+        start.client_request_id,
+        start.prompt_estimate,
+        *prices,
+    )
+
+
+def progress_row(progress: Progress, elapsed_ms: int) -> Row:
+    return (*_answer(progress), elapsed_ms)
+
+
+def final_row(final: Final) -> Row:
+    return (*_answer(final), final.duration_ms, final.outcome, final.status)
+
+
+def _answer(record: Progress | Final) -> Row:
+    counts = record.counts
+    return (
+        record.id.bytes,
+        record.engine,
+        record.engine_type,
+        record.machine,
+        record.answer_id,
+        counts.prompt_tokens,
+        counts.completion_tokens,
+        counts.prompt_source,
+        counts.completion_source,
+        counts.reasoning_tokens,
+        counts.cached_tokens,
+        counts.anomaly,
+        record.ttft_ms,
+    )
+
+
+def clean(row: Row) -> Row:
+    """The same row with what SQLite cannot hold made holdable."""
+    return tuple(_clean(value) for value in row)
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int):
+        return max(-_LARGEST, min(_LARGEST, value))
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What one file says.
+
+    `process` wrote it. `running` are the starts without an end here, `lasts` how far those had come.
+    `lost` are ends without a start, which no whole file has.
+    """
+
+    process: str
+    ended: list[Ended]
+    running: dict[UUID, Start]
+    lasts: dict[UUID, Final]
+    lost: int
+
+
+def read(path: Path) -> Contents:
+    """Raises SpoolCorrupt; FileNotFoundError when somebody else has shipped the file meanwhile."""
+    try:
+        return _read(path)
+    except (sqlite3.Error, TypeError, ValueError, InvalidOperation) as error:
+        if not path.exists():
+            raise FileNotFoundError(path) from error
+        raise SpoolCorrupt(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> Contents:
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as connection:
+        process = next(connection.execute("SELECT uuid FROM process"), ("",))[0]
+        finals = {row[0]: row for row in connection.execute("SELECT * FROM final")}
+        lasts = {row[0]: row for row in connection.execute("SELECT * FROM progress ORDER BY rowid")}
+        starts = {row[0]: row for row in connection.execute("SELECT * FROM start")}
+    running = [row for key, row in starts.items() if key not in finals]
+    return Contents(
+        process=process,
+        ended=[Ended(_start(starts[key]), _final(row)) for key, row in finals.items() if key in starts],
+        running={start.id: start for start in map(_start, running)},
+        lasts={final.id: final for final in (_last(row) for key, row in lasts.items() if key not in finals)},
+        lost=len(finals.keys() - starts.keys()),
+    )
+
+
+def interrupted(start: Start, last: Final | None) -> Ended:
+    """A request whose process died: billed by its last progress, by nothing if the engine had sent nothing."""
+    nothing = Final(start.id, "", "", "", "", NOTHING, "interrupted", 0, None, 0)
+    return Ended(start, last or nothing)
+
+
+def _start(row: tuple[Any, ...]) -> Start:
+    # The column order of `start_row`.
+    price = UnitPrices(*map(Decimal, row[14:18])) if row[14] is not None else None
+    return Start(UUID(bytes=row[0]), *row[1:5], bool(row[5]), *row[6:14], price)
+
+
+def _final(row: tuple[Any, ...]) -> Final:
+    # The column order of `final_row`.
+    return Final(UUID(bytes=row[0]), *row[1:5], Counts(*row[5:12]), row[14], row[15], row[12], row[13])
+
+
+def _last(row: tuple[Any, ...]) -> Final:
+    # The column order of `progress_row`.
+    return Final(UUID(bytes=row[0]), *row[1:5], Counts(*row[5:12]), "interrupted", 0, row[12], row[13])

@@ -1,0 +1,69 @@
+"""The folders of the spool: one for each process, locked while it lives."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+LOCK = "lock"
+
+
+def hold(folder: Path) -> int | None:
+    """The descriptor of the folder's lock, to be closed by the caller; None while a live process holds it."""
+    descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def make_held(folder: Path) -> int:
+    """Make a folder that nobody ever sees unlocked. The descriptor is as from `hold`."""
+    hidden = folder.with_name(f".{folder.name}")
+    hidden.mkdir(mode=0o700)
+    held = hold(hidden)
+    if held is None:
+        raise BlockingIOError(f"{hidden} is locked by somebody else")
+    hidden.rename(folder)
+    return held
+
+
+def folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The folder's files, oldest first."""
+    return sorted((path for path in folder.glob("*.db") if path.stem.isdigit()), key=lambda path: int(path.stem))
+
+
+def put_aside(path: Path) -> None:
+    """Keep a file that cannot be shipped for people to look at, its WAL beside it as SQLite expects."""
+    for part in parts(path):
+        with suppress(FileNotFoundError):
+            part.rename(part.with_name(part.name.replace(".db", ".corrupt", 1)))
+
+
+def remove_file(path: Path) -> None:
+    """The database first: what is left without it can only be swept up, never read as a smaller file."""
+    for part in parts(path):
+        part.unlink(missing_ok=True)
+
+
+def parts(path: Path) -> Iterator[Path]:
+    return (path.with_name(path.name + ending) for ending in ("", "-wal", "-shm"))
+
+
+def remove_if_shipped(folder: Path) -> None:
+    """Remove a dead process's folder unless something in it still waits for the shipper or for people."""
+    if any(folder.glob("*.db")) or any(folder.glob("*.corrupt")):
+        return
+    for path in folder.iterdir():
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # somebody put something here in this moment
+        folder.rmdir()
