@@ -65,7 +65,7 @@ class UsageRecord(models.Model):
 
     pk = models.CompositePrimaryKey("team_id", "at", "id")
     id = models.UUIDField()  # the request id, a UUIDv7 that carries `at`
-    team = models.ForeignKey(Team, on_delete=models.PROTECT, db_constraint=False, related_name="+")
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="+")
     at = models.DateTimeField()  # when the request began, whole milliseconds
     booked_at = models.DateTimeField()  # what reports go by: `at`, unless its month was closed
     origin = models.CharField(max_length=8, choices=Origin)
@@ -100,8 +100,15 @@ class UsageRecord(models.Model):
     cost = models.DecimalField(**COST, null=True)  # null: no price was in force
 
     class Meta:
-        managed = True
         db_table = "billing_usage"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(prompt_tokens__gte=0, completion_tokens__gte=0)
+                & (models.Q(reasoning_tokens=None) | models.Q(reasoning_tokens__gte=0))
+                & (models.Q(cached_tokens=None) | models.Q(cached_tokens__gte=0)),
+                name="usage_counts_not_negative",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.id} {self.model} {self.prompt_tokens}+{self.completion_tokens}"
@@ -127,7 +134,7 @@ class RollUp(models.Model):
 
 
 class TeamRollUp(RollUp):
-    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+")
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, db_index=False, related_name="+")
     key_id = models.BigIntegerField(default=0)  # 0: none
     member_id = models.BigIntegerField(default=0)
 
@@ -160,7 +167,7 @@ class PlatformDay(RollUp):
 
     pk = models.CompositePrimaryKey("day", "team_id", "model", "origin", "outcome")
     day = models.DateField()
-    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+")
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, db_index=False, related_name="+")
 
     def __str__(self) -> str:
         return f"{self.day} {self.model}"
