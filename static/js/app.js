@@ -4,4 +4,3 @@ import "./menus.js";
 import "./dialogs.js";
 import "./toasts.js";
 import "./swaps.js";
-import "./filters.js";

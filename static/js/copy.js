@@ -1,12 +1,8 @@
-// Copy buttons: <button hidden data-copy="#id"> copies the text of that element. Hidden until a script can serve them.
+// Copy buttons: <button data-copy="#id"> copies the text of that element.
 const announcement = document.createElement("p");
 announcement.className = "vh";
 announcement.setAttribute("role", "status");
 document.body.append(announcement);
-
-export function reveal(root) {
-  for (const button of root.querySelectorAll("[data-copy][hidden]")) button.hidden = false;
-}
 
 async function copy(button) {
   const source = document.querySelector(button.dataset.copy);
@@ -33,5 +29,3 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy]");
   if (button) copy(button);
 });
-document.addEventListener("htmx:load", (event) => reveal(event.detail.elt.parentElement ?? event.detail.elt));
-reveal(document);

@@ -2,7 +2,6 @@
 const STAY = 6000;
 
 function start(toast) {
-  toast.querySelector('[data-close="toast"]').hidden = false;
   if (toast.getAttribute("role") === "alert") return;
   let timer = setTimeout(() => toast.remove(), STAY);
   const hold = () => clearTimeout(timer);
