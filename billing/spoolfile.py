@@ -4,6 +4,7 @@ Files are opened read-only, but never as `immutable`: that hides the WAL, and wi
 """
 
 import sqlite3
+import sys
 from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -37,6 +38,7 @@ START = "INSERT INTO start VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 PROGRESS = "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 END = "INSERT INTO final VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
+WAL_HEADER, FRAME_HEADER = 32, 24  # bytes
 _NO_PRICE: Row = (None, None, None, None)
 _LARGEST = 2**63 - 1
 
@@ -109,15 +111,15 @@ def _clean(value: object) -> object:
 class Contents:
     """What one file says.
 
-    `process` wrote it. `running` are the starts without an end here, `lasts` how far those had come.
-    `lost` are ends without a start, which no whole file has.
+    `process` wrote it. `running` are the starts without an end here, `lasts` how far those had come. `damaged` when
+    something is missing that was once written: an end without its start, or commits behind a broken page.
     """
 
     process: str
     ended: list[Ended]
     running: dict[UUID, Start]
     lasts: dict[UUID, Final]
-    lost: int
+    damaged: bool
 
 
 def read(path: Path) -> Contents:
@@ -136,14 +138,34 @@ def _read(path: Path) -> Contents:
         finals = {row[0]: row for row in connection.execute("SELECT * FROM final")}
         lasts = {row[0]: row for row in connection.execute("SELECT * FROM progress ORDER BY rowid")}
         starts = {row[0]: row for row in connection.execute("SELECT * FROM start")}
+        damaged = _hides_commits(path)
     running = [row for key, row in starts.items() if key not in finals]
     return Contents(
         process=process,
         ended=[Ended(_start(starts[key]), _final(row)) for key, row in finals.items() if key in starts],
         running={start.id: start for start in map(_start, running)},
         lasts={final.id: final for final in (_last(row) for key, row in lasts.items() if key not in finals)},
-        lost=len(finals.keys() - starts.keys()),
+        damaged=damaged or not finals.keys() <= starts.keys(),
     )
+
+
+def _hides_commits(path: Path) -> bool:
+    """Whether SQLite stopped reading the WAL at a broken page although whole commits follow it.
+
+    It takes such a page for the end and says nothing. A torn last commit, which nobody was told of, is no damage.
+    Formats: https://www.sqlite.org/walformat.html (mxFrame in the index, salts and commit marks in the WAL).
+    """
+    try:
+        wal = path.with_name(f"{path.name}-wal").read_bytes()
+        index = path.with_name(f"{path.name}-shm").read_bytes()
+    except FileNotFoundError:
+        return False
+    if len(wal) < WAL_HEADER or len(index) < WAL_HEADER:
+        return False
+    frame = FRAME_HEADER + int.from_bytes(wal[8:12])
+    seen = int.from_bytes(index[16:20], sys.byteorder)
+    headers = (wal[place : place + FRAME_HEADER] for place in range(WAL_HEADER + seen * frame, len(wal), frame))
+    return any(header[8:16] == wal[16:24] and any(header[4:8]) for header in headers)
 
 
 def interrupted(start: Start, last: Final | None) -> Ended:

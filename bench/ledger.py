@@ -1,0 +1,66 @@
+"""How many ended requests a second the ledger takes into PostgreSQL, roll-ups included.
+
+Against: the same rows by a bare COPY into a table of the same shape, in the same run. Needs a database that may be
+written to (it adds a team and its rows): DATABASE_URL=… python -m bench.ledger [rows]
+"""
+
+import os
+import random
+import sys
+import time
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
+django.setup()
+
+from decimal import Decimal  # noqa: E402 - Django must be set up first
+
+from django.db import connection, transaction  # noqa: E402
+
+from accounts.models import Team  # noqa: E402
+from billing import ledger  # noqa: E402
+from billing.ids import new_request  # noqa: E402
+from billing.records import Counts, Ended, Final, Start, UnitPrices  # noqa: E402
+
+MODELS = [f"model-{number}" for number in range(12)]
+PRICE = UnitPrices(Decimal("0.9"), Decimal("0.45"), Decimal("4.0"), Decimal("4.0"))
+
+
+def ended(team_id: int, at_ms: int) -> Ended:
+    request, key = new_request(), random.randrange(1, 40)
+    start = Start(
+        request.id, at_ms, team_id, "api", "chat.completions", True, key, f"key {key}", None, "", "someone",
+        random.choice(MODELS), "", 40, PRICE if key % 2 else None,
+    )  # fmt: skip
+    counts = Counts(random.randrange(2000), random.randrange(800), "upstream", "upstream", None, 10)
+    return Ended(
+        start,
+        Final(request.id, "engine", "vllm", "gpu-1", "chatcmpl-1", counts, "ok", 200, 120, random.randrange(9000)),
+    )
+
+
+def main(total: int, batch: int = 5000) -> None:
+    team = Team.objects.create(slug=f"bench-{time.time_ns()}", name="Bench", time_zone="Europe/Paris")
+    now = time.time_ns() // 1_000_000
+    rows = [ended(team.pk, now - 1_800_000 + 1_800_000 * place // total) for place in range(total)]
+    ledger.ensure_partitions()
+
+    began = time.perf_counter()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE bare (LIKE billing_usage) ON COMMIT DROP")
+        with cursor.copy("COPY bare FROM STDIN") as copy:
+            for row in map(ledger._row, rows):
+                copy.write_row(row)
+    bare = time.perf_counter() - began
+
+    began = time.perf_counter()
+    written = sum(ledger.write(rows[place : place + batch]) for place in range(0, total, batch))
+    took = time.perf_counter() - began
+    assert written == total
+    print(f"bare COPY {total / bare:10,.0f} rows/s")
+    print(f"ledger    {total / took:10,.0f} rows/s, in batches of {batch:,}, three levels of roll-ups")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)

@@ -1,0 +1,41 @@
+from argparse import ArgumentParser
+from datetime import date
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.models import Team
+from billing.exports import Days, records, write_csv, write_json
+from billing.shipper import spool_root, waiting
+
+
+class Command(BaseCommand):
+    help = (
+        "Prints a team's log, oldest request first. Days are the team's own, both ends included. "
+        "What still waits in a spool is not in it; how much that is stands on standard error."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--team", required=True, metavar="SLUG")
+        parser.add_argument("--from", required=True, dest="first", metavar="YYYY-MM-DD")
+        parser.add_argument("--to", required=True, dest="last", metavar="YYYY-MM-DD", help="this day included")
+        parser.add_argument("--format", choices=["csv", "json"], default="csv")
+
+    def handle(self, *, team: str, first: str, last: str, format: str, **options: object) -> None:  # noqa: A002 - the option's name
+        found = Team.objects.filter(slug=team).first()
+        if found is None:
+            raise CommandError(f"There is no team {team!r}.")
+        days = Days(_day("--from", first), _day("--to", last))
+        if days.last < days.first:
+            raise CommandError("--to is before --from.")
+        left = waiting(spool_root())
+        if left.ended or left.running:
+            self.stderr.write(f"Not yet in the log: {left.ended} ended, {left.running} running.")
+        write = write_json if format == "json" else write_csv
+        write(records(found, days), self.stdout)  # type: ignore[arg-type]  # OutputWrapper writes text
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise CommandError(f"{option} must be a day such as 2026-11-30, not {text!r}.") from error

@@ -1,0 +1,222 @@
+"""From the spool to the log: a thread in each web process that ships closed files, and those of dead processes."""
+
+import logging
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from threading import Event, Thread
+from uuid import UUID
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+
+from accounts.keys import note_use
+from billing import ledger, spool
+from billing.errors import SpoolCorrupt, SpoolUnavailable
+from billing.ids import moment
+from billing.records import Ended, Final, Start
+from billing.spool import Spool
+from billing.spoolfile import Contents, interrupted, read
+from billing.spoolfolder import folders, hold, numbered, put_aside, remove_file, remove_if_shipped
+
+logger = logging.getLogger(__name__)
+
+EVERY = 0.5  # seconds
+PATIENCE = 5.0  # seconds between tries while PostgreSQL is away
+USE_NOTED_EVERY = 60_000  # milliseconds
+
+
+def spool_root() -> Path:
+    """Where every process of this installation on this machine keeps its spool."""
+    return Path(settings.DATA) / "spool"
+
+
+class Shipper:
+    """Ships what lies under `root`. `own` is the spool of this process, by default the open one if it lies there."""
+
+    def __init__(self, root: Path, own: Spool | None = None) -> None:
+        self._root = root
+        self._own = own
+        self._stopping = Event()
+        self._thread: Thread | None = None
+        self._noted: dict[int, int] = {}  # key id → the last use that was noted, milliseconds
+
+    def start(self) -> None:
+        self._thread = Thread(target=self._run, name="shipper", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float = 10) -> None:
+        """Ship what is left and end the thread. What cannot be shipped in time stays for the next start."""
+        self._stopping.set()
+        if self._thread:
+            self._thread.join(timeout)
+            self._thread = None
+
+    def ship_once(self) -> int:
+        """Ship all that can be shipped now. Returns how many rows were new. Raises OperationalError."""
+        own = self._own_spool()
+        shipped = 0
+        if own:
+            own.rotate()
+            shipped = sum(map(self._ship_closed, own.closed_files()))
+        dead = (folder for folder in folders(self._root) if not own or folder != own.folder)
+        return shipped + sum(map(self._ship_dead, dead))
+
+    def _run(self) -> None:
+        away = False
+        while True:
+            last = self._stopping.is_set()
+            away = not self._try(last=last, silent=away)
+            if last:
+                return
+            self._stopping.wait(PATIENCE if away else EVERY)
+
+    def _try(self, *, last: bool, silent: bool) -> bool:
+        try:
+            own = self._own_spool()
+            if last and own:
+                own.rotate(force=True)
+            self.ship_once()
+        except (OperationalError, InterfaceError) as error:
+            if not silent:
+                logger.warning("the database is away; records wait in the spool", extra={"error": str(error)})
+            return False
+        except Exception:
+            logger.exception("shipping failed and will be tried again")
+            return False
+        finally:
+            connection.close()
+        return True
+
+    def _own_spool(self) -> Spool | None:
+        if self._own:
+            return self._own
+        try:
+            current = spool.spool()
+        except SpoolUnavailable:
+            return None
+        return current if current.root == self._root else None
+
+    def _ship_closed(self, path: Path) -> int:
+        """A closed file of this process. What still runs in it has been carried on."""
+        contents = _read(path)
+        if contents is None:
+            return 0
+        shipped = self._write(contents.ended)
+        _done_with(path, contents)
+        return shipped
+
+    def _ship_dead(self, folder: Path) -> int:
+        """All of a dead process's files; requests without an end become `interrupted` by their last progress."""
+        try:
+            held = hold(folder)
+        except FileNotFoundError:  # another shipper was faster
+            return 0
+        if held is None:
+            return 0
+        try:
+            return self._ship_folder(folder)
+        finally:
+            os.close(held)
+
+    def _ship_folder(self, folder: Path) -> int:
+        running: dict[UUID, Start] = {}
+        lasts: dict[UUID, Final] = {}
+        shipped = 0
+        read_files: list[tuple[Path, Contents]] = []
+        for path in numbered(folder):
+            contents = _read(path)
+            if contents is None:
+                continue
+            if _is_copy(folder, contents):
+                return shipped
+            shipped += self._write(contents.ended)
+            running |= contents.running
+            lasts |= contents.lasts
+            for ended in contents.ended:
+                running.pop(ended.start.id, None)
+            read_files.append((path, Contents(contents.process, [], {}, {}, contents.damaged)))
+        shipped += self._write([interrupted(start, lasts.get(start.id)) for start in running.values()])
+        for path, contents in read_files:
+            _done_with(path, contents)
+        remove_if_shipped(folder)
+        return shipped
+
+    def _write(self, batch: list[Ended]) -> int:
+        new = ledger.write(batch)
+        self._note_use(batch)
+        return new
+
+    def _note_use(self, batch: Iterable[Ended]) -> None:
+        """When keys were last used, at most once a minute for each."""
+        used: dict[int, int] = {}
+        for ended in batch:
+            key, at_ms = ended.start.key_id, ended.start.at_ms
+            if key and at_ms >= max(used.get(key, 0), self._noted.get(key, 0) + USE_NOTED_EVERY):
+                used[key] = at_ms
+        if used:
+            note_use({key: _moment(at_ms) for key, at_ms in used.items()})
+            self._noted |= used
+
+
+def _moment(at_ms: int) -> datetime:
+    return moment(min(at_ms, time.time_ns() // 1_000_000))
+
+
+def _read(path: Path) -> Contents | None:
+    """None when there is nothing to ship: somebody else was faster, or the file is corrupt and was put aside."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except SpoolCorrupt:
+        logger.exception("a spool file cannot be read and was put aside", extra={"path": str(path)})
+        put_aside(path)
+        return None
+
+
+def _done_with(path: Path, contents: Contents) -> None:
+    if contents.damaged:
+        logger.error(
+            "a damaged spool file was put aside; what could be read of it was shipped", extra={"path": str(path)}
+        )
+        put_aside(path)
+    else:
+        remove_file(path)
+
+
+def _is_copy(folder: Path, contents: Contents) -> bool:
+    """A copy waits until its original is gone: only the original knows what still runs."""
+    return contents.process != folder.name and folder.with_name(contents.process).exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What lies in the spools: ended requests on their way to the log, running ones, and files put aside."""
+
+    ended: int
+    running: int
+    aside: tuple[Path, ...]
+
+
+def waiting(root: Path) -> Waiting:
+    ended: set[UUID] = set()
+    running = 0
+    aside: list[Path] = []
+    for folder in folders(root):
+        aside += sorted(folder.glob("*.corrupt"))
+        latest: Contents | None = None
+        for path in numbered(folder):
+            try:
+                latest = read(path)
+            except FileNotFoundError:
+                continue
+            except SpoolCorrupt:
+                aside.append(path)
+                continue
+            ended |= {one.start.id for one in latest.ended}
+        running += len(latest.running) if latest else 0
+    return Waiting(len(ended), running, tuple(aside))
