@@ -3,6 +3,7 @@
 ChatError
 ├── Busy          the conversation is being answered; `code` busy
 ├── Empty         there was nothing to ask; `code` empty
+├── TooLong       the question is longer than a question may be; `code` too_long
 └── NoModel       the team may not use the model, or there is none; `code` no_model
 """
 
@@ -21,6 +22,10 @@ class Busy(ChatError):
 
 class Empty(ChatError):
     code = "empty"
+
+
+class TooLong(ChatError):
+    code = "too_long"
 
 
 class NoModel(ChatError):

@@ -1,0 +1,153 @@
+"""Conversations as the templates show them: words for states and errors, meters, groups of the list."""
+
+import datetime as dt
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.utils.functional import cached_property
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from billing.ids import at_of
+from billing.models import UsageRecord
+from chat.conversations import Turn, group_by_day
+from chat.markdown import render
+from chat.models import Conversation, Generation, Message
+
+GROUPS = {
+    "today": gettext_lazy("Today"),
+    "yesterday": gettext_lazy("Yesterday"),
+    "week": gettext_lazy("Last seven days"),
+    "earlier": gettext_lazy("Earlier"),
+}
+
+# What happened, what is safe, what to do.
+ERRORS = {
+    "service_unavailable": gettext_lazy("The engine of this model cannot be reached. Your question is kept."),
+    "bad_gateway": gettext_lazy("The engine failed while it answered. What it wrote is kept."),
+    "timeout": gettext_lazy("The engine took too long. What it wrote is kept."),
+    "rate_limit_exceeded": gettext_lazy("Too many requests just now. Your question is kept; wait a moment."),
+    "model_not_found": gettext_lazy("This model is no longer offered. Choose another below and ask again."),
+    "model_not_allowed": gettext_lazy("Your team may not use this model. Choose another below and ask again."),
+    "context_length_exceeded": gettext_lazy("The conversation is longer than this model can read. Begin a new one."),
+    "accounts_unavailable": gettext_lazy("Usage cannot be recorded just now, so nothing was asked. Try again later."),
+    "not_allowed": gettext_lazy("You may no longer chat on this team's account."),
+    "interrupted": gettext_lazy("The server was interrupted while it answered. What it wrote is kept."),
+    "drained": gettext_lazy("The server was stopped while it answered. What it wrote is kept."),
+    "busy": gettext_lazy("An answer is being written. Stop it, or wait for its end; your text stays here."),
+    "empty": gettext_lazy("Write a question first."),
+    "too_long": gettext_lazy("A question may have at most 100,000 characters. Your text stays here."),
+    "no_model": gettext_lazy("Choose a model that your team may use."),
+}
+
+
+def sentence(code: str) -> str:
+    return str(ERRORS.get(code) or _("Something went wrong here. Your question is kept."))
+
+
+@dataclass(frozen=True, slots=True)
+class Meters:
+    """The figures under an answer. None: not known. Times in seconds."""
+
+    prompt: int | None
+    completion: int | None
+    estimated: bool
+    first_token: float | None
+    speed: float | None  # tokens a second, after the first
+    cost: Decimal | None
+
+    @classmethod
+    def of(cls, generation: Generation, cost: Decimal | None) -> "Meters":
+        ttft, duration, out = generation.ttft_ms, generation.duration_ms, generation.completion_tokens
+        writing = (duration - ttft) / 1000 if duration is not None and ttft is not None else 0
+        return cls(
+            prompt=generation.prompt_tokens,
+            completion=out,
+            estimated=generation.estimated,
+            first_token=None if ttft is None else ttft / 1000,
+            speed=out / writing if out and writing > 0 else None,
+            cost=cost,
+        )
+
+
+@dataclass(frozen=True)
+class ShownAnswer:
+    message: Message
+    generation: Generation | None
+    meters: Meters | None
+    live: Any = None  # watching.Live, while it is being written
+
+    @property
+    def pk(self) -> int:
+        return self.message.pk
+
+    @property
+    def key(self) -> str:
+        """The id for attributes, where no thousands separator may come in."""
+        return str(self.message.pk)
+
+    @property
+    def is_live(self) -> bool:
+        return self.generation is not None and self.generation.state in Generation.LIVE
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.generation is not None and self.generation.state == Generation.State.STOPPED
+
+    @property
+    def problem(self) -> str:
+        return sentence(self.generation.error) if self.generation and self.generation.error else ""
+
+    @cached_property
+    def html(self) -> SafeString:
+        return render(self.message.text)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTurn:
+    question: Message
+    answer: ShownAnswer | None
+    versions: int
+    is_last: bool
+
+    @property
+    def newest(self) -> str:
+        return self.answer.key if self.answer else str(self.question.pk)
+
+    @property
+    def is_long(self) -> bool:
+        return len(self.question.text) > 280 or self.question.text.count("\n") > 2
+
+
+def shown_turns(turns: list[Turn], team_id: int) -> list[ShownTurn]:
+    costs = _costs([turn.answer for turn in turns if turn.answer], team_id)
+    return [
+        ShownTurn(
+            question=turn.question,
+            answer=_shown_answer(turn.answer, costs) if turn.answer else None,
+            versions=turn.versions,
+            is_last=turn is turns[-1],
+        )
+        for turn in turns
+    ]
+
+
+def _shown_answer(message: Message, costs: dict[Any, Decimal | None]) -> ShownAnswer:
+    generation: Generation | None = getattr(message, "generation", None)
+    if generation is None or generation.finished_at is None:
+        return ShownAnswer(message, generation, None)
+    return ShownAnswer(message, generation, Meters.of(generation, costs.get(generation.request_id)))
+
+
+def _costs(answers: list[Message], team_id: int) -> dict[Any, Decimal | None]:
+    """What the usage log says each answer cost, so that chat and reports show the same number."""
+    ids = [answer.generation.request_id for answer in answers if getattr(answer, "generation", None)]
+    known = {pk: at_of(pk) for pk in ids if pk is not None}
+    rows = UsageRecord.objects.filter(team_id=team_id, at__in=known.values(), id__in=known)
+    return dict(rows.values_list("id", "cost")) if known else {}
+
+
+def conversation_groups(rows: list[Conversation], *, today: dt.date) -> list[tuple[str, list[Conversation]]]:
+    return [(str(GROUPS[name]), found) for name, found in group_by_day(rows, today=today)]
