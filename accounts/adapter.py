@@ -12,6 +12,10 @@ class AccountAdapter(DefaultAccountAdapter):
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return bool(settings.ENVIRONMENT.signup == "open")
 
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
+        """Home, and not the same form again: a newcomer sets a password on the way in."""
+        return settings.LOGIN_REDIRECT_URL
+
 
 class MFAAdapter(DefaultMFAAdapter):
     """Second factors are stored encrypted."""

@@ -1,0 +1,92 @@
+"""Pictures of the console, for people to look at: `make screenshots`.
+
+All of them go to the data folder named below, those of the README to docs/pictures. Run it as a pytest file: it uses
+the tests' database and server.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Browser, Page, expect
+
+from accounts.models import Team, User
+from tests.browser.conftest import Visitor
+from tests.browser.steps import create_key, sign_in
+
+FOLDER = Path(os.environ.get("SCREENSHOTS", ".data/screenshots"))
+README = Path("docs/pictures")
+SIZES = {1440: 900, 360: 740}
+FOR_README = {("chat", 1440, "light"), ("usage", 1440, "light")}
+QUESTIONS = ["What is a tertulia?", "Write a short poem about patience", "Explain HTTP in a table"]
+
+
+@pytest.fixture
+def lived_in(visitor: Visitor, alice: User, red: Team) -> Page:
+    """A console that was used a little: a few conversations, two keys, some calls."""
+    page = visitor(viewport={"width": 1440, "height": 900})
+    sign_in(page, alice.email)
+    for question in QUESTIONS:
+        page.goto(reverse("chat:home"))
+        page.get_by_label("Your question").fill(question)
+        page.get_by_role("button", name="Ask").click()
+        expect(page.locator(".tally").last).to_be_visible(timeout=60_000)
+    for name in ["web-search", "newsletter"]:
+        page.goto(reverse("accounts:keys", args=[red.slug]))
+        create_key(page, name)
+        command = page.locator("#curl").inner_text()
+        for _ in range(3):
+            subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=True)
+    expect(page.get_by_text("First request received")).to_be_visible(timeout=30_000)
+    return page
+
+
+def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None:
+    page = lived_in
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    page.goto(reverse("chat:home"))
+    conversation = page.locator(".convs li a").first.get_attribute("href")
+    pages = {
+        "home": reverse("console:team-home", args=[red.slug]),
+        "chat": conversation or "",
+        "keys": reverse("accounts:keys", args=[red.slug]),
+        "new-key": reverse("console:new-key", args=[red.slug]),
+        "usage": reverse("billing:usage", args=[red.slug]),
+        "models": reverse("gateway:models", args=[red.slug]),
+        "engines": reverse("gateway:engines"),
+        "account": reverse("mfa_index"),
+    }
+    for theme in ["light", "dark"]:
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of the two words it knows
+        for width, height in SIZES.items():
+            page.set_viewport_size({"width": width, "height": height})
+            for name, address in pages.items():
+                page.goto(address)
+                page.wait_for_load_state("networkidle")
+                take(page, name, width, theme)
+            page.goto(pages["new-key"])
+            page.get_by_label("Name").fill(f"{theme}-{width}")
+            page.get_by_role("button", name="Create key").click()
+            take(page, "key-created", width, theme)
+            page.locator("summary[aria-label^=Account]").click()
+            take(page, "menu", width, theme)
+    take_the_door(page)
+
+
+def take_the_door(page: Page) -> None:
+    page.context.clear_cookies()
+    for theme in ["light", "dark"]:
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of the two words it knows
+        for width, height in SIZES.items():
+            page.set_viewport_size({"width": width, "height": height})
+            page.goto(reverse("account_login"))
+            take(page, "login", width, theme)
+
+
+def take(page: Page, name: str, width: int, theme: str) -> None:
+    page.screenshot(path=FOLDER / f"{name}-{width}-{theme}.png")
+    if (name, width, theme) in FOR_README:
+        README.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=README / f"{name}.png")

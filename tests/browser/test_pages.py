@@ -1,0 +1,106 @@
+"""Every page: its console stays empty under the strict policy, it fits a phone, it has one heading and a title."""
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Page, expect
+
+from accounts.models import Team, User
+from tests.browser.conftest import Visitor
+from tests.browser.steps import create_key, sign_in
+from tests.server import LiveServer
+
+PHONE = {"width": 360, "height": 740}
+ACCOUNT = ["account_email", "account_change_password", "mfa_index", "usersessions_list", "account_logout"]
+
+
+def addresses(team: Team) -> list[str]:
+    of_team = ["console:team-home", "accounts:keys", "console:new-key", "billing:usage", "gateway:models"]
+    return [
+        *(reverse(name, args=[team.slug]) for name in of_team),
+        reverse("chat:home"),
+        reverse("console:quickstart"),
+        reverse("gateway:engines"),
+        *map(reverse, ACCOUNT),
+    ]
+
+
+def scrolls_sideways(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+
+
+@pytest.mark.spec("S10")
+@pytest.mark.parametrize("width", [360, 1440])
+def test_every_page_fits_its_screen_with_an_empty_console(visitor: Visitor, alice: User, red: Team, width: int) -> None:
+    page = visitor(viewport={"width": width, "height": 800})
+    sign_in(page, alice.email)
+    for address in addresses(red):
+        response = page.goto(address)
+        assert response
+        assert (address, response.status, scrolls_sideways(page)) == (address, 200, False)
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        assert page.title().endswith("· Tertulia")
+
+
+@pytest.mark.spec("S10")
+def test_the_pages_before_the_door_fit_a_phone_with_an_empty_console(visitor: Visitor, server: LiveServer) -> None:
+    page = visitor(viewport=PHONE)
+    for name in ["account_login", "account_reset_password", "account_signup"]:
+        page.goto(reverse(name))
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        assert not scrolls_sideways(page)
+
+
+def test_theme_and_language_are_chosen_in_the_menu_without_javascript(visitor: Visitor, alice: User, red: Team) -> None:
+    page = visitor(java_script_enabled=False)
+    sign_in(page, alice.email)
+    page.get_by_label("Account of Alice").click()
+    page.get_by_role("button", name="Dark").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.get_by_label("Account of Alice").click()
+    page.get_by_role("button", name="Español").click()
+    expect(page.locator("html")).to_have_attribute("lang", "es")
+
+
+def test_the_navigation_is_a_sheet_on_a_phone(visitor: Visitor, alice: User, red: Team) -> None:
+    page = visitor(viewport=PHONE, java_script_enabled=False)
+    sign_in(page, alice.email)
+    navigation = page.get_by_role("navigation", name="Main")
+    expect(navigation).to_be_hidden()
+    page.get_by_role("link", name="Open the menu").click()
+    navigation.get_by_role("link", name="Keys").click()
+    expect(page.get_by_role("heading", name="Keys", level=1)).to_be_visible()
+
+
+def test_the_keyboard_reaches_the_content_and_leaves_a_menu(page: Page, alice: User, red: Team) -> None:
+    sign_in(page, alice.email)
+    page.goto(reverse("accounts:keys", args=[red.slug]))
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    menu = page.get_by_label("Account of Alice")
+    menu.press("Enter")
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
+    expect(menu).to_be_focused()
+
+
+def test_copy_puts_the_secret_on_the_clipboard(visitor: Visitor, alice: User, red: Team) -> None:
+    page = visitor(permissions=["clipboard-read", "clipboard-write"])
+    sign_in(page, alice.email)
+    page.goto(reverse("accounts:keys", args=[red.slug]))
+    secret = create_key(page, "newsletter")
+    page.locator(".secret").get_by_role("button", name="Copy").click()
+    expect(page.locator(".secret").get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == secret
+
+
+def test_the_list_of_keys_is_searched_in_place(page: Page, alice: User, red: Team) -> None:
+    sign_in(page, alice.email)
+    keys = reverse("accounts:keys", args=[red.slug])
+    for name in ["newsletter", "web-search"]:
+        page.goto(keys)
+        create_key(page, name)
+    page.goto(keys)
+    page.get_by_label("Search keys").fill("web")
+    expect(page.get_by_role("rowheader")).to_have_count(1)
+    expect(page.get_by_role("rowheader", name="web-search")).to_be_visible()
