@@ -11,9 +11,10 @@ from chat.markdown import Growing, render
 from tests.chat.payloads import PAYLOADS
 
 ATTRIBUTES = {"href", "title", "rel", "target", "class", "scope", "start", "tabindex"}
-TAGS = set(
-    "a blockquote br code del div em h3 h4 h5 h6 hr li ol p pre s span strong table tbody td th thead tr ul".split()
-)
+TAGS = {
+    *("a", "blockquote", "br", "code", "del", "div", "em", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre"),
+    *("s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
+}
 
 SAMPLE = """# A heading
 
