@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django_htmx.middleware import HtmxDetails
 
 from accounts.access import has_role, may_create_keys, role_in, signed_in, team_for
 from accounts.forms import KeyFilterForm, PreferencesForm
@@ -67,7 +68,9 @@ def keys(request: HttpRequest, slug: str) -> HttpResponse:
         "form": form,
         "may_create": may_create_keys(user, team),
     }
-    template = "accounts/keys.html#list" if request.htmx else "accounts/keys.html"  # type: ignore[attr-defined]  # django-htmx
+    htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]  # set by django-htmx's middleware
+    part = htmx and not htmx.history_restore_request  # going back asks for the whole page
+    template = "accounts/keys.html#list" if part else "accounts/keys.html"
     return render(request, template, context)
 
 
