@@ -164,7 +164,9 @@ def _hides_commits(path: Path) -> bool:
         return False
     frame = FRAME_HEADER + int.from_bytes(wal[8:12])
     seen = int.from_bytes(index[16:20], sys.byteorder)
-    headers = (wal[place : place + FRAME_HEADER] for place in range(WAL_HEADER + seen * frame, len(wal), frame))
+    headers = (
+        wal[place : place + FRAME_HEADER] for place in range(WAL_HEADER + seen * frame, len(wal) - frame + 1, frame)
+    )
     return any(header[8:16] == wal[16:24] and any(header[4:8]) for header in headers)
 
 

@@ -30,6 +30,7 @@ class Command(BaseCommand):
         left = waiting(spool_root())
         if left.ended or left.running:
             self.stderr.write(f"Not yet in the log: {left.ended} ended, {left.running} running.")
+        self.stdout.ending = ""  # the writers end their own lines
         write = write_json if format == "json" else write_csv
         write(records(found, days), self.stdout)  # type: ignore[arg-type]  # OutputWrapper writes text
 

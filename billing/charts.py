@@ -1,0 +1,198 @@
+"""The geometry of charts: numbers in, places in per cent and px out. No words are made here, and no Django.
+
+Bars, text and strokes keep their size at any width, because nothing is scaled: widths are per cent of what there is,
+heights are px. All places are text, ready for an attribute, so that no locale can put a comma into them.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import floor, log10
+
+HEIGHT = 200  # px of the plot
+TOP = 16  # px above it, for the uppermost label
+SHOWN = 7  # series with a hue of their own
+OTHER = 8  # the hue of the rest
+GAP = 0.09  # of a column, on each side of its bar
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    x: str
+    y: str
+    width: str
+    height: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One series: its name, its pattern (`url(#qN)`) and its bars."""
+
+    name: str
+    hue: int
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A hairline of the grid with its label, which stands at the right end."""
+
+    y: str
+    text_y: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    x: str
+    label: str
+    minor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    height: int  # px in all
+    top: int
+    plot: int
+    base: str  # y of the baseline
+    lines: tuple[Line, ...]
+    stacks: tuple[Stack, ...]
+    ticks: tuple[Tick, ...]
+    veil: Bar | None  # hatches the bucket that is not over yet
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One bucket: its words for the axis (empty: none) and for the one who points at it."""
+
+    label: str
+    title: str
+    minor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """One series: what it is called, what its colour goes by, and a number for each column."""
+
+    name: str
+    key: str
+    numbers: tuple[float, ...]
+
+
+def stacked(
+    columns: Sequence[Column],
+    series: Sequence[Values],
+    *,
+    running: int | None,
+    write: Callable[[float, bool], str],
+    other: str,
+    whole: bool = True,
+) -> Chart:
+    """Stacked bars. `write(number, top)` words a label of the scale; `running` is the column that is not over.
+
+    `whole`: the numbers are counts, and the scale has no fractions.
+    """
+    shown = merged(series, other)
+    sums = [sum(one.numbers[place] for one in shown) for place in range(len(columns))]
+    scale = _scale(max(sums, default=0), whole=whole)
+    highest = scale[-1]
+    stacks, below = [], [0.0] * len(columns)
+    for one, hue in zip(shown, hues(one.key for one in shown), strict=True):
+        bars = []
+        for place, number in enumerate(one.numbers):
+            if number > 0:
+                bars.append(
+                    _bar(place, len(columns), below[place], number, highest, f"{columns[place].title} · {one.name}")
+                )
+                below[place] += number
+        stacks.append(Stack(one.name, hue, tuple(bars)))
+    return Chart(
+        height=TOP + HEIGHT + 24,
+        top=TOP,
+        plot=HEIGHT,
+        base=str(TOP + HEIGHT),
+        lines=tuple(_line(value, highest, write(value, value == highest)) for value in scale[1:]),
+        stacks=tuple(stacks),
+        ticks=tuple(
+            Tick(_percent((place + 0.5) / len(columns)), column.label, column.minor)
+            for place, column in enumerate(columns)
+            if column.label
+        ),
+        veil=_bar(running, len(columns), 0, sums[running], highest, "")
+        if running is not None and sums[running]
+        else None,
+    )
+
+
+def merged(series: Sequence[Values], other: str) -> list[Values]:
+    """At most seven series and the rest as one, under an empty key."""
+    if len(series) <= SHOWN:
+        return list(series)
+    rest = series[SHOWN:]
+    together = tuple(map(sum, zip(*(one.numbers for one in rest), strict=True)))
+    return [*series[:SHOWN], Values(other, "", together)]
+
+
+def hues(keys: Iterable[str]) -> list[int]:
+    """A hue for each key: its own wherever it appears, or the next free one where two would share it."""
+    taken: list[int] = []
+    for key in keys:
+        if not key:
+            taken.append(OTHER)
+            continue
+        own = zlib.crc32(key.encode()) % SHOWN
+        free = [hue for step in range(SHOWN) if (hue := (own + step) % SHOWN + 1) not in taken]
+        taken.append(free[0])
+    return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Spark:
+    """A line in a box of 100 by 24, and its last point; `flat` when there is nothing to see."""
+
+    path: str
+    last: str
+    flat: bool
+
+
+def spark(numbers: Sequence[float]) -> Spark:
+    highest = max(numbers, default=0)
+    if not highest or len(numbers) < 2:
+        return Spark("M0 22L100 22", "M100 22h0", flat=True)
+    points = [
+        f"{100 * place / (len(numbers) - 1):.1f} {22 - 20 * number / highest:.1f}"
+        for place, number in enumerate(numbers)
+    ]
+    return Spark(f"M{'L'.join(points)}", f"M{points[-1]}h0", flat=False)
+
+
+def _scale(highest: float, *, whole: bool) -> list[float]:
+    """Round numbers from 0 to one that is not below the highest, with two to four steps."""
+    if highest <= 0:
+        return [0.0, 1.0]
+    size = 10.0 ** floor(log10(highest))
+    step = next(step for step in (0.25, 0.5, 1, 2.5, 5) if highest / (step * size) <= 4) * size
+    step = max(step, 1) if whole else step
+    steps = -(-highest // step)
+    return [step * number for number in range(int(steps) + 1)]
+
+
+def _line(value: float, highest: float, label: str) -> Line:
+    y = TOP + HEIGHT * (1 - value / highest)
+    return Line(f"{y:.0f}", f"{y + 4:.0f}", label)
+
+
+def _bar(place: int, count: int, below: float, number: float, highest: float, title: str) -> Bar:
+    height = HEIGHT * number / highest
+    return Bar(
+        x=_percent((place + GAP) / count),
+        y=f"{HEIGHT - HEIGHT * below / highest - height:.1f}",
+        width=_percent((1 - 2 * GAP) / count),
+        height=f"{height:.1f}",
+        title=title,
+    )
+
+
+def _percent(part: float) -> str:
+    return f"{part * 100:.2f}%"

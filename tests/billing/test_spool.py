@@ -1,0 +1,223 @@
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from billing.errors import SpoolCorrupt, SpoolUnavailable
+from billing.records import Counts, Ended
+from billing.spool import Spool
+from billing.spoolfile import interrupted, read
+from billing.spoolfolder import folders, numbered
+from tests.billing.traffic import PRICE, a_final, a_progress, a_start, counts
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    with closing(Spool(tmp_path / "spool", rotate_seconds=1e9)) as spool:
+        yield spool
+
+
+def test_a_request_is_read_back_as_it_was_written(spool: Spool) -> None:
+    start = a_start(7, key_id=3, key_name="Bob’s key", end_user="someone", stream=False, price=PRICE)
+    final = a_final(start.id, Counts(10, 5, "upstream", "counted", 2, None, "usage_missing"))
+    spool.start(start)
+    spool.final(final)
+    spool.rotate(force=True)
+    (path,) = spool.closed_files()
+    assert read(path).ended == [Ended(start, final)]
+
+
+@pytest.mark.spec("F20")
+def test_what_was_written_is_there_after_kill_9(tmp_path: Path) -> None:
+    script = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from billing.spool import Spool
+from tests.billing.traffic import a_start, a_final, a_progress
+spool = Spool(Path({str(tmp_path)!r}), rotate_bytes=20_000)
+for number in range(200):
+    start = a_start()
+    spool.start(start)
+    spool.progress(a_progress(start.id, number))
+    if number % 10:
+        spool.final(a_final(start.id))
+    print(start.id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert child.returncode == -9, child.stderr
+    (folder,) = folders(tmp_path)
+    contents = [read(path) for path in numbered(folder)]
+    ended = [one.start.id for each in contents for one in each.ended]
+    running = set(contents[-1].running)
+    written = [UUID(line) for line in child.stdout.split()]
+    assert len(contents) > 5
+    assert sorted(ended) == sorted(request for number, request in enumerate(written) if number % 10)
+    assert running == {request for number, request in enumerate(written) if number % 10 == 0}
+
+
+@pytest.mark.spec("F21")
+def test_running_requests_are_carried_into_the_new_file_with_their_latest_progress(spool: Spool) -> None:
+    start = a_start()
+    spool.start(start)
+    spool.progress(a_progress(start.id, 3))
+    spool.progress(a_progress(start.id, 8))
+    for _ in range(3):
+        spool.start(other := a_start())
+        spool.final(a_final(other.id))
+        assert spool.rotate(force=True)
+    live = numbered(spool.folder)[-1]
+    contents = read(live)
+    assert contents.running == {start.id: start}
+    assert contents.lasts[start.id].counts == counts(10, 8, "counted")
+    spool.final(a_final(start.id))
+    assert [one.start for one in read(live).ended] == [start]
+
+
+def test_an_interrupted_request_is_billed_by_its_last_progress_and_by_nothing_without_one() -> None:
+    start = a_start()
+    assert interrupted(start, None).final.counts == Counts(0, 0, "none", "none")
+    assert interrupted(start, None).final.outcome == "interrupted"
+
+
+def test_a_second_end_of_a_request_is_not_recorded(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    spool.start(start := a_start())
+    spool.final(a_final(start.id))
+    spool.final(a_final(start.id, outcome="client_gone"))
+    spool.rotate(force=True)
+    (path,) = spool.closed_files()
+    assert [one.final.outcome for one in read(path).ended] == ["ok"]
+    assert "second end" in caplog.text
+
+
+def test_files_are_for_their_owner_alone(spool: Spool) -> None:
+    spool.start(a_start())
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in spool.folder.iterdir()}
+    assert modes == {"lock": 0o600, "000001.db": 0o600, "000001.db-wal": 0o600, "000001.db-shm": 0o600}
+    assert stat.S_IMODE(spool.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(spool.root.stat().st_mode) == 0o700
+
+
+@pytest.mark.spec("F08")
+def test_what_sqlite_cannot_hold_is_made_holdable_and_not_lost(spool: Spool) -> None:
+    start = a_start(end_user="\ud800 half a pair", model="nul\0model")
+    spool.start(start)
+    spool.final(a_final(start.id, Counts(2**80, 1, "upstream", "upstream")))
+    spool.rotate(force=True)
+    (path,) = spool.closed_files()
+    (one,) = read(path).ended
+    assert (one.start.end_user, one.start.model, one.final.counts.prompt_tokens) == (
+        "? half a pair",
+        "nul\0model",
+        2**63 - 1,
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("not a folder")
+    with pytest.raises(SpoolUnavailable, match="cannot be written"):
+        Spool(tmp_path / "spool")
+
+
+def test_nothing_is_written_after_close(spool: Spool) -> None:
+    spool.close()
+    assert folders(spool.root) == []
+    with pytest.raises(SpoolUnavailable):
+        spool.start(a_start())
+
+
+@pytest.mark.spec("F38")
+def test_a_file_that_is_no_database_is_corrupt(spool: Spool) -> None:
+    spool.start(start := a_start())
+    spool.final(a_final(start.id))
+    spool.rotate(force=True)
+    (path,) = spool.closed_files()
+    path.write_bytes(os.urandom(4096))
+    with pytest.raises(SpoolCorrupt):
+        read(path)
+
+
+@pytest.mark.spec("F38")
+def test_a_broken_page_in_the_wal_is_noticed_and_a_torn_end_is_none(tmp_path: Path, spool: Spool) -> None:
+    for _ in range(20):
+        spool.start(start := a_start())
+        spool.final(a_final(start.id))
+    copies = []
+    for name in ("broken", "torn"):
+        folder = Path(shutil.copytree(spool.folder, tmp_path / name))
+        (path,) = numbered(folder)
+        path.with_name(f"{path.name}-shm").unlink()  # as after a crash of the machine: it is made anew
+        copies.append(path)
+    wal = [path.with_name(f"{path.name}-wal") for path in copies]
+    content = bytearray(wal[0].read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    wal[0].write_bytes(content)
+    wal[1].write_bytes(wal[1].read_bytes()[:-100])
+    broken, torn = map(read, copies)
+    assert broken.damaged
+    assert 0 < len(broken.ended) < 20
+    assert not torn.damaged
+    assert len(torn.ended) == 19
+
+
+type Step = tuple[str, int]
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["start", "progress", "final", "rotate", "ship"]), st.integers(0, 30)), max_size=60
+)
+
+
+@given(STEPS)
+@settings(max_examples=60, deadline=None)
+@pytest.mark.spec("F20", "F21")
+def test_every_end_is_there_once_and_every_other_start_is_running(steps: list[Step]) -> None:
+    """Whatever the order, and whichever closed files were taken away as shipped, the process then dies."""
+    with tempfile.TemporaryDirectory() as root:
+        spool = Spool(Path(root), rotate_seconds=1e9)
+        started: list[UUID] = []
+        progress: dict[UUID, int] = {}
+        finished: set[UUID] = set()
+        found: list[UUID] = []
+
+        def take(paths: list[Path]) -> None:
+            for path in paths:
+                found.extend(one.start.id for one in read(path).ended)
+                path.unlink()
+
+        for verb, number in steps:
+            request = started[number % len(started)] if started else None
+            if verb == "start":
+                spool.start(start := a_start())
+                started.append(start.id)
+            elif verb == "rotate":
+                spool.rotate(force=True)
+            elif verb == "ship":
+                take(spool.closed_files())
+            elif request and verb == "progress":
+                spool.progress(a_progress(request, number))
+                if request not in finished:
+                    progress[request] = number
+            elif request and request not in finished:
+                spool.final(a_final(request))
+                finished.add(request)
+        spool.closed_files()
+        files = numbered(spool.folder)
+        last = read(files[-1])
+        take(files)
+        spool.close()
+        assert sorted(found) == sorted(finished)
+        assert set(last.running) == set(started) - finished
+        left = {request: final.counts.completion_tokens for request, final in last.lasts.items()}
+        assert left == {request: number for request, number in progress.items() if request not in finished}
