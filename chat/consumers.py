@@ -12,7 +12,6 @@ from urllib.parse import parse_qs
 from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.db import Error as DatabaseError
 from django.template.loader import render_to_string
 from django.utils import translation
 
@@ -21,7 +20,7 @@ from accounts.errors import AccountsError
 from accounts.models import User
 from chat import conversations
 from chat.errors import ChatError
-from chat.generations import watchers
+from chat.generations import DATABASE_TROUBLE, watchers
 from chat.messages import FRAME_LIMIT, Ack, Again, Cursor, PageMessage, Stop, Unreadable, parse
 from chat.models import Conversation
 from chat.presence import Presence, Visit, presence, still_welcome
@@ -135,7 +134,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self._say(error.code)
         except AccountsError:
             await self._leave(NOT_YOURS)
-        except DatabaseError:
+        except DATABASE_TROUBLE:
             await self._say("internal_error")
 
     def _verb(self, message: PageMessage) -> Callable[[], object]:
@@ -183,7 +182,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 return await watcher.begin(self._newest)
             if watcher.began and not self._unacked.full:
                 return await watcher.advance()
-        except DatabaseError:
+        except DATABASE_TROUBLE:
             self._begin = self._begin or not watcher.began
         return ""
 

@@ -19,7 +19,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from django.db import Error as DatabaseError
+import psycopg
+from django.db import Error as DjangoDatabaseError
 from django.db import transaction
 from django.utils import timezone
 
@@ -40,6 +41,7 @@ HEARTBEAT_EVERY = 10.0
 DEAD_AFTER = dt.timedelta(seconds=30)
 LOOK_EVERY = 1.0  # for pending generations whose notification was lost
 CLAIMED_AT_ONCE = 20
+DATABASE_TROUBLE = (DjangoDatabaseError, psycopg.Error)  # the pool raises its own
 ESTIMATES = frozenset({"estimated", "counted", "upstream_partial"})
 
 _HOST = socket.gethostname()[:30]
@@ -129,6 +131,13 @@ class End:
     error: str = ""
 
 
+# What the gateway cuts, by the outcome that it logs.
+ENDED_BY_OTHERS = {
+    "drained": End(Generation.State.INTERRUPTED, "drained"),
+    "revoked": End(Generation.State.STOPPED, "not_allowed"),
+}
+
+
 class Run:
     """One generation in this process."""
 
@@ -190,6 +199,8 @@ class Run:
 
     def _ending(self) -> End:
         reader = self._reader
+        if self._call.cut_as:
+            return ENDED_BY_OTHERS.get(self._call.cut_as, End(Generation.State.INTERRUPTED, "interrupted"))
         if reader is None or reader.cancelled():
             return self._left or End(Generation.State.INTERRUPTED, "interrupted")
         match reader.exception():
@@ -210,7 +221,7 @@ class Run:
         self._saved = (self.answer.seq, time.monotonic())
         try:
             wanted = await in_database(save, self.task, self.answer.text.text, self.answer.reasoning, self.answer.seq)
-        except DatabaseError:
+        except DATABASE_TROUBLE:
             self._saved = (seq, at)  # the next round tries again
             return
         if not wanted:
@@ -221,7 +232,7 @@ class Run:
             try:
                 await in_database(finish, self.task, self._last_words(end))
                 return
-            except DatabaseError:
+            except DATABASE_TROUBLE:
                 _log.warning("An answer waits for the database")
                 await asyncio.sleep(1)
 
@@ -395,7 +406,7 @@ class Supervisor:
                 if self._claims:
                     for task in await in_database(claim):
                         self._begin(task)
-            except DatabaseError:
+            except DATABASE_TROUBLE:
                 _log.warning("Pending answers wait for the database")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY):
@@ -422,7 +433,7 @@ class Supervisor:
             try:
                 await in_database(mark_interrupted)
                 await self._end_those_not_allowed()
-            except DatabaseError:
+            except DATABASE_TROUBLE:
                 _log.warning("The sweep of answers waits for the database")
             await asyncio.sleep(HEARTBEAT_EVERY)
 

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import psycopg
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.models import Session
 from django.db import Error as DatabaseError
@@ -82,7 +83,7 @@ class Presence:
             await asyncio.sleep(CHECK_EVERY)
             try:
                 welcome = await in_database(still_welcome, [visit for visit, _ in self._leave.values()])
-            except DatabaseError:
+            except (DatabaseError, psycopg.Error):
                 _log.warning("Open sockets wait for the database to be checked")
                 continue
             for visit, leave in list(self._leave.values()):
