@@ -1,18 +1,16 @@
-// <a href="/page/" data-dialog="id"> opens that <dialog> in place. Without script, or without the dialog, the link
-// leads to the page. Inside, data-close="dialog" and a press on the backdrop close it.
+// A link with hx-get and hx-target="#dialog" shows a part of its page in the <dialog> of this one. Without script it
+// leads to the page itself. Inside, data-close="dialog" and a press on the backdrop close it.
+document.addEventListener("htmx:afterSwap", (event) => {
+  const dialog = event.detail.target;
+  if (!(dialog instanceof HTMLDialogElement) || dialog.open) return;
+  for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+  dialog.showModal();
+});
+
 document.addEventListener("click", (event) => {
-  const opener = event.target.closest("[data-dialog]");
-  const dialog = opener && document.getElementById(opener.dataset.dialog);
-  if (dialog && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
-    event.preventDefault();
-    opener.closest("details.menu")?.removeAttribute("open");
-    dialog.showModal();
-    return;
-  }
-  const closer = event.target.closest('[data-close="dialog"]');
-  const open = closer?.closest("dialog") ?? (event.target.matches?.("dialog[open]:modal") ? event.target : null);
-  if (open) {
-    event.preventDefault();
-    open.close();
-  }
+  const dialog = event.target.closest("dialog:modal");
+  const closes = event.target === dialog || event.target.closest('[data-close="dialog"]');
+  if (!dialog || !closes) return;
+  event.preventDefault();
+  dialog.close();
 });

@@ -104,3 +104,21 @@ def test_the_list_of_keys_is_searched_in_place(page: Page, alice: User, red: Tea
     page.get_by_label("Search keys").fill("web")
     expect(page.get_by_role("rowheader")).to_have_count(1)
     expect(page.get_by_role("rowheader", name="web-search")).to_be_visible()
+
+
+def test_revoking_asks_in_a_dialog(page: Page, alice: User, red: Team) -> None:
+    sign_in(page, alice.email)
+    keys = reverse("accounts:keys", args=[red.slug])
+    page.goto(keys)
+    create_key(page, "newsletter")
+    page.goto(keys)
+    page.get_by_label("Actions for newsletter").click()
+    page.get_by_role("link", name="Revoke…").click()
+    dialog = page.get_by_role("dialog", name="Revoke “newsletter”?")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    page.get_by_label("Actions for newsletter").click()
+    page.get_by_role("link", name="Revoke…").click()
+    dialog.get_by_role("button", name="Revoke").click()
+    expect(page.get_by_text("Revoked", exact=True)).to_be_visible()
+    expect(page).to_have_url(keys)
