@@ -10,9 +10,11 @@ GatewayError                       status, type, code, param and message of the 
 ├── MethodNotAllowed        405
 ├── TooMany                 429    our own limits, or the engine's
 ├── ServerError             500
-├── EngineFailed            502    the engine's answer was an error or unreadable
+├── EngineFailed            502    the engine's answer was an error
+│   └── UnreadableAnswer    502    it was no answer at all: broken, endless, or of another kind
 ├── Unavailable             503    engine down, server draining, database away
-└── EngineTimeout           504
+├── EngineTimeout           504
+└── EngineNotAdded          400    an operator's mistake while connecting an engine; the message says which
 
 The shape of the body is OpenAI's: {"error": {"message", "type", "param", "code"}}; `code` is a string or null.
 """
@@ -104,6 +106,10 @@ class EngineFailed(GatewayError):
     outcome = "upstream_error"
 
 
+class UnreadableAnswer(EngineFailed):
+    outcome = "bad_upstream"
+
+
 class Unavailable(GatewayError):
     status = 503
     type = "service_unavailable_error"
@@ -116,3 +122,9 @@ class EngineTimeout(GatewayError):
     type = "upstream_error"
     code = "timeout"
     outcome = "upstream_timeout"
+
+
+class EngineNotAdded(GatewayError):
+    status = 400
+    type = "invalid_request_error"
+    code = "engine_not_added"

@@ -1,0 +1,54 @@
+"""The models as /v1/models shows them: vLLM's card, with `aliases` as Cloud Temple adds them."""
+
+from typing import Any
+
+from accounts.callers import Caller
+from gateway import routing
+from gateway.engines.client import Route
+from gateway.snapshot import holder
+
+OWNER = "tertulia"
+
+
+def model_list(caller: Caller) -> dict[str, Any]:
+    """The models that the caller may use, by id."""
+    routes = holder.current().routes
+    return {"object": "list", "data": [_card(name, routes[name]) for name in sorted(routes) if caller.may_use(name)]}
+
+
+def model_card(caller: Caller, asked: str) -> dict[str, Any]:
+    """Raises NotFound and ModelForbidden, as a completion would."""
+    snapshot = holder.current()
+    name = routing.public_id(snapshot, caller, asked)
+    return _card(name, snapshot.routes[name])
+
+
+def _card(name: str, routes: tuple[Route, ...]) -> dict[str, Any]:
+    lengths = [route.context_length for route in routes if route.context_length]
+    created = min(route.created for route in routes)
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": OWNER,
+        "root": name,
+        "aliases": sorted({name}.union(*(route.aliases for route in routes))),
+        "parent": None,
+        "max_model_len": max(lengths, default=None),
+        "permission": [
+            {
+                "id": f"modelperm-{name}-{created}",
+                "object": "model_permission",
+                "created": created,
+                "allow_create_engine": False,
+                "allow_sampling": True,
+                "allow_logprobs": True,
+                "allow_search_indices": False,
+                "allow_view": True,
+                "allow_fine_tuning": False,
+                "organization": "*",
+                "group": None,
+                "is_blocking": False,
+            }
+        ],
+    }

@@ -1,0 +1,132 @@
+"""The engine that answers when nothing is connected. It says so, shows what an answer can look like, and counts.
+
+It lives in this process and speaks the same protocol as any other engine: the same code meters, logs and cuts it.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from time import time
+from typing import Any
+from uuid import uuid4
+
+from gateway.engines.client import Chunk, Clock, EngineFacts, FoundModel, Json, Route, written
+from gateway.engines.openai import DENIED
+
+MODEL = "demo"
+CONTEXT = 8192
+PACE = 0.02  # seconds a token: fifty a second, about as fast as one reads ahead
+_TOKEN = re.compile(r"\s*(?:\w{1,8}|[^\w\s])|\s+")
+
+ANSWER = """\
+This is Tertulia's **demo engine**. No model is behind it: it gives this same answer to whatever you ask, \
+so that you can try the console before an engine is connected. You asked:
+
+> {question}
+
+## What you are looking at
+
+The text arrives token by token, as it would from a model, and each token is counted:
+
+- **Chat** keeps the conversation, also when you reload or close the page.
+- **Keys** let programs call the same models.
+- **Usage** shows the tokens of both, per model and per key.
+
+## How to connect a real engine
+
+| Engine | Address it usually has | Type |
+|---|---|---|
+| Ollama | `http://127.0.0.1:11434` | `ollama` |
+| vLLM | `http://127.0.0.1:8000` | `vllm` |
+| llama.cpp | `http://127.0.0.1:8080` | `llamacpp` |
+| LM Studio | `http://127.0.0.1:1234` | `openai` |
+
+An operator adds it on the page **Engines**, or in a terminal:
+
+```sh
+python manage.py add_engine --name local --type ollama --url http://127.0.0.1:11434
+```
+
+Its models then appear here, and this demo steps aside.
+"""
+
+
+class DemoEngine:
+    denied = DENIED
+
+    async def models(self, engine: EngineFacts, clock: Clock) -> list[FoundModel]:
+        return [FoundModel(MODEL, CONTEXT)]
+
+    async def stream(self, route: Route, body: Mapping[str, Any], clock: Clock) -> AsyncGenerator[Chunk]:
+        chat = "messages" in body
+        tokens, reason = _answer(body)
+        base = _base(route, chat=chat, kind="chat.completion.chunk" if chat else "text_completion")
+        for place, token in enumerate(tokens):
+            await clock.wait(asyncio.sleep(PACE))
+            clock.progress()
+            said: Json = {"role": "assistant", "content": token} if place == 0 else {"content": token}
+            yield _chunk({**base, "choices": [_choice({"delta": said} if chat else {"text": token}, None)]})
+        yield _chunk({**base, "choices": [_choice({"delta": {}} if chat else {"text": ""}, reason)]})
+        yield _chunk({**base, "choices": [], "usage": _usage(body, len(tokens))})
+
+    async def answer(self, route: Route, body: Mapping[str, Any], clock: Clock) -> Json:
+        chat = "messages" in body
+        tokens, reason = _answer(body)
+        await clock.wait(asyncio.sleep(PACE))
+        text = "".join(tokens)
+        said: Json = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+        base = _base(route, chat=chat, kind="chat.completion" if chat else "text_completion")
+        return {**base, "choices": [_choice(said, reason)], "usage": _usage(body, len(tokens))}
+
+
+def count(text: str) -> int:
+    """The demo's tokens: words of up to eight letters, and single signs."""
+    return sum(1 for _ in _TOKEN.finditer(text))
+
+
+def _answer(body: Mapping[str, Any]) -> tuple[list[str], str]:
+    """The tokens of the answer and why it ends."""
+    question = " ".join(_question(body).split()) or "…"
+    shown = question if len(question) <= 200 else question[:199] + "…"
+    tokens = _TOKEN.findall(ANSWER.replace("{question}", shown))
+    limit = body.get("max_tokens") or body.get("max_completion_tokens")
+    if isinstance(limit, int) and limit < len(tokens):
+        return tokens[:limit], "length"
+    return tokens, "stop"
+
+
+def _question(body: Mapping[str, Any]) -> str:
+    if "messages" not in body:
+        prompt = body.get("prompt")
+        return prompt if isinstance(prompt, str) else ""
+    asked = [message for message in body["messages"] if message.get("role") == "user"]
+    return " ".join(_texts(asked[-1])) if asked else ""
+
+
+def _texts(message: Json) -> Iterator[str]:
+    content = message.get("content")
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        yield from (part["text"] for part in content if isinstance(part.get("text"), str))
+
+
+def _usage(body: Mapping[str, Any], completion: int) -> Json:
+    if "messages" in body:
+        prompt = sum(3 + count(text) for message in body["messages"] for text in _texts(message))
+    else:
+        prompt = count(_question(body))
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _base(route: Route, *, chat: bool, kind: str) -> Json:
+    name = f"{'chatcmpl' if chat else 'cmpl'}-{uuid4().hex}"
+    return {"id": name, "object": kind, "created": int(time()), "model": route.engine_model}
+
+
+def _choice(said: Json, reason: str | None) -> Json:
+    return {"index": 0, **said, "finish_reason": reason}
+
+
+def _chunk(said: Json) -> Chunk:
+    return Chunk(written(said), said)

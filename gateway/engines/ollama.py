@@ -1,0 +1,211 @@
+"""Ollama through its own protocol: its OpenAI door drops `options`, and with it the context length asked for."""
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from time import time
+from typing import Any
+from uuid import uuid4
+
+from gateway.engines.client import (
+    Chunk,
+    Clock,
+    EngineFacts,
+    FoundModel,
+    Json,
+    Route,
+    parsed_object,
+    read_json,
+    read_stream,
+    written,
+)
+from gateway.engines.openai import DENIED
+from gateway.engines.sse import MAX_LINE
+from gateway.errors import BadRequest, EngineFailed, UnreadableAnswer
+
+# OpenAI's name → Ollama's name within `options`
+OPTIONS = {
+    "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p", "seed": "seed",
+    "stop": "stop", "presence_penalty": "presence_penalty", "frequency_penalty": "frequency_penalty",
+    "max_tokens": "num_predict", "max_completion_tokens": "num_predict",
+}  # fmt: skip
+
+
+class OllamaEngine:
+    denied = DENIED - {"options"}
+
+    async def models(self, engine: EngineFacts, clock: Clock) -> list[FoundModel]:
+        listed = await read_json(engine, clock, "/api/tags", None)
+        entries = listed.get("models")
+        if not isinstance(entries, list):
+            raise UnreadableAnswer("The engine's list of models cannot be read.")
+        names = [entry["name"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("name"), str)]
+        return [FoundModel(name, await self._context(engine, clock, name)) for name in names]
+
+    async def stream(self, route: Route, body: Mapping[str, Any], clock: Clock) -> AsyncGenerator[Chunk]:
+        path, payload = _asked(route, body, stream=True)
+        shape = _Shape(chat="messages" in body, model=route.engine_model)
+        rest = b""
+        pieces = read_stream(route.engine, clock, path, payload, "application/x-ndjson")
+        async with aclosing(pieces):
+            async for piece in pieces:
+                *lines, rest = (rest + piece).split(b"\n")
+                if len(rest) > MAX_LINE:
+                    raise UnreadableAnswer("The engine sent a line that is too long.")
+                for line in filter(None, lines):
+                    said = _said(line)
+                    clock.progress()
+                    for chunk in shape.chunks(said):
+                        yield Chunk(written(chunk), chunk)
+                    if said.get("done"):
+                        return
+        raise EngineFailed("The engine's answer broke off.")
+
+    async def answer(self, route: Route, body: Mapping[str, Any], clock: Clock) -> Json:
+        path, payload = _asked(route, body, stream=False)
+        said = await read_json(route.engine, clock, path, payload)
+        return _Shape(chat="messages" in body, model=route.engine_model).whole(said)
+
+    async def _context(self, engine: EngineFacts, clock: Clock, name: str) -> int | None:
+        try:
+            shown = await read_json(engine, clock, "/api/show", {"model": name})
+        except EngineFailed:
+            return None
+        info = shown.get("model_info")
+        lengths = [v for k, v in info.items() if k.endswith(".context_length")] if isinstance(info, dict) else []
+        return lengths[0] if lengths and isinstance(lengths[0], int) else None
+
+
+def _said(line: bytes) -> Json:
+    said = parsed_object(line)
+    if said is None:
+        raise UnreadableAnswer("The engine's answer cannot be read.")
+    if said.get("error"):
+        raise EngineFailed("The engine met an error.")
+    return said
+
+
+def _asked(route: Route, body: Mapping[str, Any], *, stream: bool) -> tuple[str, Json]:
+    options = {OPTIONS[name]: value for name, value in body.items() if name in OPTIONS}
+    options |= body.get("options") or {}
+    payload: Json = {"model": route.engine_model, "stream": stream, "options": options}
+    if "think" in body:
+        payload["think"] = body["think"]
+    if (form := _form(body.get("response_format"))) is not None:
+        payload["format"] = form
+    if "messages" not in body:
+        prompt = body.get("prompt")
+        if not isinstance(prompt, str):
+            raise BadRequest("This model takes one prompt as a string.", param="prompt")
+        return "/api/generate", payload | {"prompt": prompt}
+    payload["messages"] = [_message(message) for message in body["messages"]]
+    if "tools" in body:
+        payload["tools"] = body["tools"]
+    return "/api/chat", payload
+
+
+def _form(wanted: object) -> object:
+    """`response_format` as Ollama's `format`: "json" or a JSON schema."""
+    if not isinstance(wanted, dict):
+        return None
+    if wanted.get("type") == "json_object":
+        return "json"
+    schema = wanted.get("json_schema")
+    return schema.get("schema") if isinstance(schema, dict) else None
+
+
+def _message(message: Json) -> Json:
+    content = message.get("content") or ""
+    found: Json = {"role": "system" if message["role"] == "developer" else message["role"], "content": content}
+    if isinstance(content, list):
+        found["content"] = "\n".join(part["text"] for part in content if part.get("type") == "text")
+        images = [part["image_url"]["url"].partition(",")[2] for part in content if part.get("type") == "image_url"]
+        if images:
+            found["images"] = images
+    if message.get("tool_calls"):
+        found["tool_calls"] = [_their_call(call) for call in message["tool_calls"]]
+    return found
+
+
+def _their_call(call: Json) -> Json:
+    """Ollama takes a tool call's arguments as an object, OpenAI gives them as JSON in a string."""
+    function = call.get("function") or {}
+    arguments = function.get("arguments") or "{}"
+    try:
+        given = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError as error:
+        raise BadRequest("A tool call's arguments are not JSON.", param="messages") from error
+    return {"function": {"name": function.get("name"), "arguments": given}}
+
+
+class _Shape:
+    """Ollama's lines in OpenAI's form."""
+
+    def __init__(self, *, chat: bool, model: str) -> None:
+        self.chat = chat
+        self.called = 0
+        self.base = {
+            "id": f"{'chatcmpl' if chat else 'cmpl'}-{uuid4().hex}",
+            "object": "chat.completion.chunk" if chat else "text_completion",
+            "created": int(time()),
+            "model": model,
+        }
+
+    def chunks(self, said: Json) -> list[Json]:
+        delta = self._delta(said)
+        chunks = [self._chunk(delta, None)] if delta or not said.get("done") else []
+        if said.get("done"):
+            chunks.append(self._chunk({}, self._reason(said)))
+            if (usage := _usage(said)) is not None:
+                chunks.append({**self.base, "choices": [], "usage": usage})
+        return chunks
+
+    def whole(self, said: Json) -> Json:
+        choice: Json = {"index": 0}
+        if self.chat:
+            choice["message"] = {"role": "assistant", "content": "", **self._delta(said)}
+        else:
+            choice["text"] = said.get("response") or ""
+        choice["finish_reason"] = self._reason(said)
+        kind = "chat.completion" if self.chat else "text_completion"
+        usage = _usage(said)
+        return {**self.base, "object": kind, "choices": [choice], **({"usage": usage} if usage else {})}
+
+    def _delta(self, said: Json) -> Json:
+        if not self.chat:
+            return {"content": said["response"]} if said.get("response") else {}
+        message = said.get("message")
+        if not isinstance(message, dict):
+            return {}
+        delta: Json = {}
+        if message.get("content"):
+            delta["content"] = message["content"]
+        if message.get("thinking"):
+            delta["reasoning_content"] = message["thinking"]
+        if message.get("tool_calls"):
+            delta["tool_calls"] = [self._our_call(call) for call in message["tool_calls"]]
+        return delta
+
+    def _our_call(self, call: Json) -> Json:
+        function = call.get("function") or {}
+        index, self.called = self.called, self.called + 1
+        arguments = written(function.get("arguments") or {}).decode()
+        return {"index": index, "id": f"call_{uuid4().hex[:24]}", "type": "function",
+                "function": {"name": function.get("name"), "arguments": arguments}}  # fmt: skip
+
+    def _chunk(self, delta: Json, reason: str | None) -> Json:
+        said: Json = {"delta": delta} if self.chat else {"text": delta.get("content", "")}
+        return {**self.base, "choices": [{"index": 0, **said, "finish_reason": reason}]}
+
+    def _reason(self, said: Json) -> str:
+        if self.called:
+            return "tool_calls"
+        return "length" if said.get("done_reason") == "length" else "stop"
+
+
+def _usage(said: Json) -> Json | None:
+    """None when Ollama kept a count to itself, as it does for a prompt that was wholly cached."""
+    prompt, completion = said.get("prompt_eval_count"), said.get("eval_count")
+    if not isinstance(prompt, int) or not isinstance(completion, int):
+        return None
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

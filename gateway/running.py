@@ -1,0 +1,68 @@
+"""The calls that run in this process: what a drain waits for, and what a revocation cuts."""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event as Flag
+
+from accounts.callers import Caller
+from billing.ids import RequestId, new_request
+from gateway.engines.client import Clock
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request on its way. Whoever reads its stream may set `leaving`: the outcome to log when that reader goes."""
+
+    request: RequestId = field(default_factory=new_request)
+    client_request_id: str = ""
+    leaving: str = "client_gone"
+    caller: Caller | None = None
+    clock: Clock | None = None
+    cut_as: str = ""  # the outcome that `cut` gave it
+
+
+drain_flag = Flag()  # set: new calls are refused
+
+_calls: set[Call] = set()
+_waiting: set[asyncio.Future[None]] = set()
+
+
+def running() -> Collection[Call]:
+    return frozenset(_calls)
+
+
+@contextmanager
+def entered(call: Call) -> Iterator[None]:
+    _calls.add(call)
+    try:
+        yield
+    finally:
+        _calls.discard(call)
+        if not _calls:
+            for future in _waiting:
+                if not future.done():
+                    future.set_result(None)
+
+
+async def idle() -> None:
+    """Returns when no call runs."""
+    if not _calls:
+        return
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    _waiting.add(future)
+    try:
+        await future
+    finally:
+        _waiting.discard(future)
+
+
+def cut(predicate: Callable[[Call], bool], outcome: str) -> int:
+    """Ends the calls that match, from the event loop; the engine's connection closes with them. Returns how many."""
+    found = [call for call in _calls if not call.cut_as and predicate(call)]
+    for call in found:
+        call.cut_as = outcome
+        if call.clock is not None:
+            call.clock.cut()
+    return len(found)

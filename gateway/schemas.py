@@ -1,0 +1,214 @@
+"""From a request's bytes to what the caller asks. Unknown fields pass; those we know must be what they should.
+
+null stands for absent, as OpenAI's clients mean it.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.completions import Ask
+from gateway.errors import BadRequest, WrongContentType
+
+MAX_DEPTH = 64
+MAX_MESSAGES = 5000
+MAX_USER = 256  # characters of the end user's name that are kept
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+RANGES: Mapping[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+}
+WHOLE: Mapping[str, tuple[int, int]] = {
+    "max_tokens": (1, 10_000_000),
+    "max_completion_tokens": (1, 10_000_000),
+    "n": (1, 128),
+    "best_of": (1, 20),
+    "top_logprobs": (0, 20),
+    "seed": (-(2**63), 2**64 - 1),
+}
+OBJECTS = ("options", "stream_options", "response_format", "metadata", "logit_bias")
+OURS = ("model", "stream", "stream_options")  # what the engine gets from us alone
+
+type Json = dict[str, Any]
+
+
+def json_object(raw: bytes, content_type: bytes) -> Json:
+    """Raises WrongContentType or BadRequest."""
+    kind = content_type.partition(b";")[0].strip().lower()
+    if kind and kind != b"application/json" and not kind.endswith(b"+json"):
+        raise WrongContentType("The body must be JSON: send 'content-type: application/json'.")
+    try:
+        found = json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite)
+    except UnicodeDecodeError as error:
+        raise BadRequest("The body is not valid UTF-8.") from error
+    except RecursionError as error:
+        raise _too_deep() from error
+    except ValueError as error:
+        raise BadRequest(f"The body is not valid JSON: {error}"[:200]) from error
+    if not isinstance(found, dict):
+        raise BadRequest("The body must be a JSON object.")
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+        _check_depth(found)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def parse_chat(body: Json) -> Ask:
+    _need(body, "messages")
+    return _ask(body, "chat.completions")
+
+
+def parse_completion(body: Json) -> Ask:
+    """A text completion of `prompt`, or, as Cloud Temple has it, a chat completion of `messages`."""
+    if ("prompt" in body) == ("messages" in body):
+        raise BadRequest("Send either 'prompt' or 'messages'.", param="prompt")
+    if "prompt" in body:
+        _check_prompt(body["prompt"])
+    return _ask(body, "completions")
+
+
+def _ask(body: Json, endpoint: str) -> Ask:
+    _need(body, "model")
+    if not isinstance(body["model"], str) or not body["model"].strip():
+        raise BadRequest("'model' must be a string that is not empty.", param="model")
+    if "messages" in body:
+        body["messages"] = _messages(body["messages"])
+    _check_numbers(body)
+    _check_rest(body)
+    stream = body.get("stream", False)
+    if not isinstance(stream, bool):
+        raise BadRequest("'stream' must be true or false.", param="stream")
+    return Ask(
+        endpoint=endpoint,
+        model=body["model"],
+        body={name: value for name, value in body.items() if name not in OURS},
+        stream=stream,
+        wants_usage=stream and body.get("stream_options", {}).get("include_usage") is True,
+        end_user=_kept(body.get("user", "")),
+    )
+
+
+def _need(body: Json, name: str) -> None:
+    if name not in body:
+        raise BadRequest(f"'{name}' is required.", param=name, code="missing_required_parameter")
+
+
+def _messages(given: object) -> list[Json]:
+    if not isinstance(given, list) or not given:
+        raise BadRequest("'messages' must be a list with at least one message.", param="messages")
+    if len(given) > MAX_MESSAGES:
+        raise BadRequest(f"'messages' may hold {MAX_MESSAGES} messages at most.", param="messages")
+    return [_message(message, f"messages[{place}]") for place, message in enumerate(given)]
+
+
+def _message(message: object, param: str) -> Json:
+    if not isinstance(message, dict):
+        raise BadRequest("A message must be an object.", param=param)
+    if message.get("role") not in ROLES:
+        raise BadRequest(f"A message's role must be one of {', '.join(ROLES)}.", param=f"{param}.role")
+    content = message.get("content")
+    if isinstance(content, str):
+        return message
+    if content is None:
+        if message["role"] != "assistant":
+            raise BadRequest("A message needs content.", param=f"{param}.content")
+        return message
+    if not isinstance(content, list) or not content:
+        raise BadRequest("A message's content must be a string or a list of parts.", param=f"{param}.content")
+    parts = [_part(part, f"{param}.content[{place}]") for place, part in enumerate(content)]
+    return {**message, "content": parts}
+
+
+def _part(part: object, param: str) -> Json:
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        raise BadRequest("A part of a message must be an object with a type.", param=param)
+    if part["type"] == "text" and not isinstance(part.get("text"), str):
+        raise BadRequest("A part of type text needs a text.", param=param)
+    if part["type"] == "image":
+        part = {"type": "image_url", "image_url": {"url": part.get("image")}}
+    if part["type"] == "image_url":
+        image = part.get("image_url")
+        url = image.get("url") if isinstance(image, dict) else image
+        # An address would make the engine fetch it, from inside the network that it stands in.
+        if not isinstance(url, str) or not url.startswith("data:"):
+            raise BadRequest("An image must be a data URI.", param=param)
+        part = {**part, "image_url": {**(image if isinstance(image, dict) else {}), "url": url}}
+    return part
+
+
+def _check_prompt(prompt: object) -> None:
+    if isinstance(prompt, str):
+        return
+    kinds = {type(item) for item in prompt} if isinstance(prompt, list) else set()
+    if kinds not in ({str}, {int}):
+        raise BadRequest("'prompt' must be a string, a list of strings or a list of token ids.", param="prompt")
+
+
+def _check_numbers(body: Json) -> None:
+    for name, (least, most) in RANGES.items():
+        value = body.get(name, least)
+        if type(value) not in {int, float} or not least <= value <= most:
+            raise BadRequest(f"'{name}' must be a number between {least:g} and {most:g}.", param=name)
+    for name, bounds in WHOLE.items():
+        value = body.get(name, bounds[0])
+        if type(value) is not int or not bounds[0] <= value <= bounds[1]:
+            raise BadRequest(f"'{name}' must be a whole number between {bounds[0]} and {bounds[1]}.", param=name)
+    limits = {body[name] for name in ("max_tokens", "max_completion_tokens") if name in body}
+    if len(limits) > 1:
+        message = "'max_tokens' and 'max_completion_tokens' say different things; send one."
+        raise BadRequest(message, param="max_completion_tokens")
+
+
+def _check_rest(body: Json) -> None:
+    for name in OBJECTS:
+        if not isinstance(body.get(name, {}), dict):
+            raise BadRequest(f"'{name}' must be an object.", param=name)
+    stop = body.get("stop", "")
+    words = stop if isinstance(stop, list) else [stop]
+    if len(words) > 4 or not all(isinstance(word, str) for word in words):
+        raise BadRequest("'stop' must be a string or a list of up to four strings.", param="stop")
+    if not isinstance(body.get("tools", []), list):
+        raise BadRequest("'tools' must be a list.", param="tools")
+    if not isinstance(body.get("user", ""), str):
+        raise BadRequest("'user' must be a string.", param="user")
+    num_ctx = body.get("options", {}).get("num_ctx", 1)
+    if type(num_ctx) is not int or num_ctx < 1:
+        raise BadRequest("'options.num_ctx' must be a whole number of at least 1.", param="options.num_ctx")
+
+
+def _kept(user: str) -> str:
+    """The text as PostgreSQL can hold it."""
+    return user[:MAX_USER].replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _check_depth(found: object) -> None:
+    level: list[object] = [found]
+    for _ in range(MAX_DEPTH):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner.extend(value.values())
+            elif isinstance(value, list):
+                inner.extend(value)
+        level = [value for value in inner if isinstance(value, dict | list)]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
