@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 
 LOG = "billing_usage"
 PARTITIONS_LOCK = 0x7E277A  # one maker of partitions at a time
-REFUSED = (DataError, IntegrityError, ValueError, OverflowError)
+REFUSED = (DataError, IntegrityError)
+LAST_YEAR = 9998  # the one after must have a name too
 
 type Row = tuple[Any, ...]
 
@@ -122,7 +123,7 @@ def _write_one(ended: Ended) -> int:
         return _insert([_row(ended)])
     except REFUSED as error:
         logger.error("a record was refused and set aside", extra={"request_id": str(ended.start.id)})  # noqa: TRY400 - the error quotes the row
-        payload = json.loads(_text(json.dumps(asdict(ended), default=str), 100_000))
+        payload = json.loads(json.dumps(asdict(ended), default=str), object_hook=_holdable)
         DeadLetter.objects.get_or_create(
             id=ended.start.id, defaults={"payload": payload, "error": _text(str(error), 2000)}
         )
@@ -220,9 +221,18 @@ AT = 2
 
 
 def _row(ended: Ended) -> Row:
-    """The log's columns. Raises OverflowError or ValueError for a moment that no calendar has."""
+    """The log's columns. Raises DataError for what no column can hold, such as a moment that no calendar has."""
+    try:
+        return _columns(ended, moment(ended.start.at_ms))
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        raise DataError(str(error)) from error
+
+
+def _columns(ended: Ended, at: datetime) -> Row:
     start, final = ended.start, ended.final
-    counts, price, at = final.counts, start.price, moment(start.at_ms)
+    counts, price = final.counts, start.price
+    if at.year > LAST_YEAR:
+        raise OverflowError(f"{at} is too far away")
     return (
         start.id,
         start.team_id,
@@ -259,6 +269,10 @@ def _row(ended: Ended) -> Row:
         price and price.reasoning,
         price and cost(price, counts),
     )
+
+
+def _holdable(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: _text(value, 10_000) if isinstance(value, str) else value for name, value in record.items()}
 
 
 def _text(value: str, length: int) -> str:

@@ -1,0 +1,262 @@
+"""From the spool to the log: exactly once, whatever dies, is copied, broken or away."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.db import OperationalError, connection
+
+from accounts.models import Team
+from billing import ledger
+from billing.models import UsageDay, UsageRecord
+from billing.shipper import Shipper, waiting
+from billing.spool import Spool
+from billing.spoolfolder import folders, numbered
+from tests.billing.traffic import a_final, a_progress, a_start, counts, now_ms
+from tests.factories import make_key
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spool(root: Path) -> Iterator[Spool]:
+    with closing(Spool(root, rotate_seconds=1e9)) as spool:
+        yield spool
+
+
+def ask(spool: Spool, team: Team, *, completion: int = 5, key_id: int | None = None) -> UUID:
+    start = a_start(team.pk, key_id=key_id)
+    spool.start(start)
+    spool.final(a_final(start.id, counts(10, completion)))
+    return start.id
+
+
+def logged() -> dict[UUID, str]:
+    return dict(UsageRecord.objects.values_list("id", "outcome"))
+
+
+def dead_process(root: Path, team: Team, *, ended: int, cut: int) -> list[UUID]:
+    """A process that was killed with `cut` requests running, each three tokens on; their ids, the ended ones first."""
+    script = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from billing.spool import Spool
+from tests.billing.traffic import a_start, a_final, a_progress
+spool = Spool(Path({str(root)!r}), rotate_seconds=1e9)
+starts = [a_start({team.pk}) for _ in range({ended + cut})]
+for start in starts:
+    spool.start(start)
+    spool.progress(a_progress(start.id, 2))
+for start in starts[:{ended}]:
+    spool.final(a_final(start.id))
+    spool.rotate(force=True)
+for start in starts[{ended}:]:
+    spool.progress(a_progress(start.id, 3))
+print(*(start.id for start in starts), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert child.returncode == -9, child.stderr
+    return [UUID(word) for word in child.stdout.split()]
+
+
+def test_an_ended_request_is_logged_and_its_file_removed(root: Path, spool: Spool, red: Team) -> None:
+    request = ask(spool, red)
+    running = a_start(red.pk)
+    spool.start(running)
+    spool.rotate(force=True)
+    assert Shipper(root, spool).ship_once() == 1
+    assert logged() == {request: "ok"}
+    assert [path.name for path in numbered(spool.folder)] == ["000002.db"]
+    assert waiting(root).running == 1
+
+
+@pytest.mark.spec("F20", "F21", "R01")
+def test_a_dead_processs_requests_are_logged_and_the_cut_ones_interrupted(root: Path, red: Team) -> None:
+    requests = dead_process(root, red, ended=4, cut=3)
+    assert Shipper(root).ship_once() == 7
+    assert logged() == dict.fromkeys(requests[:4], "ok") | dict.fromkeys(requests[4:], "interrupted")
+    cut = UsageRecord.objects.filter(outcome="interrupted").values_list(
+        "prompt_tokens", "completion_tokens", "completion_source", "engine"
+    )
+    assert set(cut) == {(10, 3, "counted", "engine")}
+    assert folders(root) == []
+    assert Shipper(root).ship_once() == 0
+
+
+@pytest.mark.spec("F21")
+def test_requests_of_a_live_process_are_never_interrupted(root: Path, spool: Spool, red: Team) -> None:
+    spool.start(start := a_start(red.pk))
+    ask(spool, red)
+    spool.rotate(force=True)
+    elsewhere = Shipper(root)
+    assert elsewhere.ship_once() == 0
+    assert Shipper(root, spool).ship_once() == 1
+    assert elsewhere.ship_once() == 0
+    spool.final(a_final(start.id))
+    spool.close()
+    assert elsewhere.ship_once() == 1
+    assert set(logged().values()) == {"ok"}
+
+
+@pytest.mark.spec("F39")
+def test_a_copied_folder_counts_once(root: Path, tmp_path: Path, red: Team) -> None:
+    requests = dead_process(root, red, ended=3, cut=2)
+    (original,) = folders(root)
+    shutil.copytree(original, tmp_path / "backup")
+    shutil.copytree(original, original.with_name("0-copy"))
+    shipped = Shipper(root).ship_once() + Shipper(root).ship_once()
+    assert shipped == len(requests)
+    shutil.copytree(tmp_path / "backup", original)  # somebody restores it
+    assert Shipper(root).ship_once() == 0
+    assert len(logged()) == len(requests)
+    assert UsageDay.objects.get(outcome="ok").requests == 3
+    assert ledger.audit().agrees
+    assert folders(root) == []
+
+
+@pytest.mark.spec("F39")
+def test_a_copy_of_a_live_processs_folder_waits_for_its_original(root: Path, spool: Spool, red: Team) -> None:
+    spool.start(start := a_start(red.pk))
+    shutil.copytree(spool.folder, root / "copy")
+    assert Shipper(root).ship_once() == 0
+    spool.final(a_final(start.id))
+    spool.close()
+    Shipper(root).ship_once()
+    Shipper(root).ship_once()
+    assert logged() == {start.id: "ok"}
+
+
+@pytest.mark.spec("F38")
+def test_a_corrupt_file_is_put_aside_with_an_alarm_and_the_rest_is_shipped(
+    root: Path, spool: Spool, red: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask(spool, red)
+    spool.rotate(force=True)
+    request = ask(spool, red)
+    spool.rotate(force=True)
+    broken, _ = spool.closed_files()
+    broken.write_bytes(os.urandom(8192))
+    assert Shipper(root, spool).ship_once() == 1
+    assert logged() == {request: "ok"}
+    assert [path.name for path in waiting(root).aside] == ["000001.corrupt"]
+    assert "put aside" in caplog.text
+
+
+@pytest.mark.spec("F08")
+def test_a_record_that_the_log_refuses_holds_up_nothing(root: Path, spool: Spool, red: Team) -> None:
+    good = [ask(spool, red) for _ in range(3)]
+    spool.start(unknown := a_start(team_id=10**9))
+    spool.final(a_final(unknown.id))
+    spool.start(negative := a_start(red.pk, end_user="nul\0here"))
+    spool.final(a_final(negative.id, counts(-5, 5)))
+    spool.start(distant := a_start(red.pk, at_ms=2**48 - 1))
+    spool.final(a_final(distant.id))
+    spool.rotate(force=True)
+    assert Shipper(root, spool).ship_once() == 3
+    assert set(logged()) == set(good)
+    letters = dict(ledger.DeadLetter.objects.values_list("id", "payload"))
+    assert set(letters) == {unknown.id, negative.id, distant.id}
+    assert letters[negative.id]["start"]["end_user"] == "nulhere"
+    report = ledger.audit()
+    assert (report.differences, report.dead_letters, report.agrees) == ((), 3, False)
+
+
+def test_a_keys_last_use_is_noted(root: Path, spool: Spool, red: Team) -> None:
+    key = make_key(red).key
+    before = datetime.fromtimestamp(now_ms() // 1000, UTC)
+    ask(spool, red, key_id=key.pk)
+    spool.rotate(force=True)
+    Shipper(root, spool).ship_once()
+    key.refresh_from_db()
+    assert key.last_used_at is not None
+    assert key.last_used_at >= before
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("F39")
+def test_two_shippers_at_once_ship_each_request_once(root: Path, red: Team) -> None:
+    requests = [request for _ in range(4) for request in dead_process(root, red, ended=20, cut=5)]
+    spool = Spool(root, rotate_seconds=1e9)
+    for _ in range(10):
+        requests += [ask(spool, red) for _ in range(10)]
+        spool.rotate(force=True)
+    shipped: list[int] = []
+    barrier = threading.Barrier(4)
+
+    def ship() -> None:
+        barrier.wait()
+        try:
+            shipped.append(sum(Shipper(root, spool).ship_once() for _ in range(3)))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=ship) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    spool.close()
+    assert sum(shipped) == len(requests)
+    assert sorted(logged()) == sorted(requests)
+    assert ledger.audit().agrees
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("F17", "R02")
+def test_while_the_database_is_away_records_wait_and_then_arrive_once(
+    root: Path, spool: Spool, red: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [ask(spool, red) for _ in range(5)]
+    spool.rotate(force=True)
+    connection.close()
+    connection.close_pool()
+    with monkeypatch.context() as patch:
+        patch.setitem(connection.settings_dict, "HOST", str(root / "nowhere"))
+        patch.setitem(connection.settings_dict["OPTIONS"], "pool", {"timeout": 0.2, "min_size": 1})
+        with pytest.raises(OperationalError):
+            Shipper(root, spool).ship_once()
+        requests.append(ask(spool, red))
+        connection.close()
+        connection.close_pool()
+    assert waiting(root).ended == 6
+    shipper = Shipper(root, spool)
+    shipper.start()
+    shipper.stop()
+    assert sorted(logged()) == sorted(requests)
+    assert waiting(root).ended == 0
+
+
+@pytest.mark.spec("F23")
+def test_a_clock_that_steps_moves_no_request_and_makes_no_duration_negative(
+    root: Path, spool: Spool, red: Team
+) -> None:
+    hour = 3_600_000
+    ahead, behind = a_start(red.pk, at_ms=now_ms() + hour), a_start(red.pk, at_ms=now_ms() - 40 * 24 * hour)
+    for start in (ahead, behind):
+        spool.start(start)
+        spool.progress(a_progress(start.id))
+    spool.final(a_final(ahead.id))
+    spool.close()
+    Shipper(root).ship_once()
+    rows = {row.id: row for row in UsageRecord.objects.all()}
+    assert {key: int(row.at.timestamp() * 1000) for key, row in rows.items()} == {
+        ahead.id: ahead.at_ms,
+        behind.id: behind.at_ms,
+    }
+    assert all(row.duration_ms >= 0 for row in rows.values())
+    assert ledger.audit().agrees
