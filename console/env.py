@@ -108,6 +108,7 @@ def read(given: Mapping[str, str] | None = None) -> Environment:
         insecure_http=reader.flag("INSECURE_HTTP"),
     )
     _check_transport(found)
+    _check_proxies(found)
     return found
 
 
@@ -129,7 +130,7 @@ def kept_secret_file(data: Path) -> Path:
 def keep_secret(data: Path) -> str:
     """The installation's own secret, made once with mode 0600 in the data folder."""
     path = kept_secret_file(data)
-    data.mkdir(parents=True, exist_ok=True)
+    make_data_folder(data)
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
@@ -147,6 +148,13 @@ def kept_secret(data: Path) -> str:
         return kept_secret_file(data).read_text().strip()
     except FileNotFoundError:
         return ""
+
+
+def make_data_folder(data: Path) -> None:
+    """Root's can be passed through, though not listed: the account that PostgreSQL then runs as lives below it."""
+    if not data.is_dir():
+        data.mkdir(parents=True, exist_ok=True)
+        data.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
 
 def is_loopback(host: str) -> bool:
@@ -167,6 +175,14 @@ def _check_transport(found: Environment) -> None:
             f"BASE_URL is {found.base_url}: plain http is for this machine alone. "
             "Use https, or set INSECURE_HTTP=1 if a wire nobody else can read is all there is."
         )
+
+
+def _check_proxies(found: Environment) -> None:
+    for network in found.trusted_proxies:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError as error:
+            raise BadSetting(f"TRUSTED_PROXIES must hold addresses or networks, not {network!r}.") from error
 
 
 def _with_dotenv(given: Mapping[str, str]) -> Mapping[str, str]:

@@ -2,7 +2,8 @@
 
 ConsoleError
 ├── BadSetting          an environment variable has a value that cannot be used; the message names it
-└── PostgresTrouble     the embedded server cannot be made, started or reached; the message says what to do
+├── PostgresTrouble     the embedded server cannot be made, started or reached; the message says what to do
+└── CannotListen        the web server cannot open its port or begin its life
 """
 
 
@@ -15,4 +16,8 @@ class BadSetting(ConsoleError):
 
 
 class PostgresTrouble(ConsoleError):
+    pass
+
+
+class CannotListen(ConsoleError):
     pass

@@ -25,6 +25,7 @@ from typing import Literal
 import psycopg
 from psycopg import sql
 
+from console.env import make_data_folder
 from console.errors import PostgresTrouble
 
 DATABASE = USER = "tertulia"
@@ -78,12 +79,12 @@ def socket_folder(data: Path) -> Path:
 
 
 @contextmanager
-def running(data: Path) -> Iterator[Path]:
-    """The server of this data folder, joined or started; yields its socket folder. Raises PostgresTrouble."""
+def running(data: Path) -> Iterator["EmbeddedServer"]:
+    """The server of this data folder, joined or started. Raises PostgresTrouble."""
     server = EmbeddedServer(data)
     server.join()
     try:
-        yield server.sockets
+        yield server
     finally:
         server.leave()
 
@@ -310,14 +311,6 @@ class EmbeddedServer:
 
 
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}  # the host's locale may not even exist
-
-
-def make_data_folder(data: Path) -> None:
-    """Make the folder if need be. Root's can be passed through, not listed: the server's account lives below it."""
-    if data.is_dir():
-        return
-    data.mkdir(parents=True, exist_ok=True)
-    data.chmod(0o700 if _account() is None else 0o711)
 
 
 def _account() -> Account | None:

@@ -1,5 +1,6 @@
 """Django's settings, all of them drawn from the environment (`console.env`)."""
 
+import ipaddress
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +21,8 @@ SECURE_TRANSPORT = BASE_URL.startswith("https://")
 # `manage.py serve` and a bare ASGI server face the world: they take nothing but a secret that was given to them.
 _kept_secret_allowed = Path(sys.argv[0]).name == "manage.py" and sys.argv[1:2] != ["serve"]
 SECRET_KEY = env.check_secret(
-    ENVIRONMENT.secret_key or (env.kept_secret(DATA) if _kept_secret_allowed else "")
+    ENVIRONMENT.secret_key
+    or (env.kept_secret(DATA) if _kept_secret_allowed else "")
     or (env.keep_secret(DATA) if sys.argv[1:2] == ["start"] else "")
 )
 SECRET_KEY_FALLBACKS = [env.check_secret(key, name="SECRET_KEY_FALLBACKS") for key in ENVIRONMENT.secret_key_fallbacks]
@@ -41,6 +43,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "servestatic.runserver_nostatic",
     "django.contrib.staticfiles",
+    "django.forms",  # so that our templates dress Django's fields
     "allauth",
     "allauth.account",
     "allauth.mfa",
@@ -58,7 +61,8 @@ MIDDLEWARE = [
     "console.middleware.request_id",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
+    # In production the files are served beside Django (console.asgi).
+    *(["servestatic.middleware.ServeStaticMiddleware"] if DEBUG else []),
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -93,11 +97,15 @@ TEMPLATES = [
 ]
 
 # PostgreSQL: the embedded server over its socket, or the server that DATABASE_URL names.
-_database = environ.Env().db_url_config(ENVIRONMENT.database_url) if ENVIRONMENT.database_url else {
-    "NAME": "tertulia",
-    "USER": "tertulia",
-    "HOST": str(postgres.socket_folder(DATA)),
-}
+_database = (
+    environ.Env().db_url_config(ENVIRONMENT.database_url)
+    if ENVIRONMENT.database_url
+    else {
+        "NAME": "tertulia",
+        "USER": "tertulia",
+        "HOST": str(postgres.socket_folder(DATA)),
+    }
+)
 DATABASES = {
     "default": {
         **_database,
@@ -165,6 +173,8 @@ SECURE_CSP = {
     "manifest-src": [CSP.SELF],
 }
 
+TRUSTED_NETWORKS = [ipaddress.ip_network(network, strict=False) for network in ENVIRONMENT.trusted_proxies]
+
 # Words and numbers
 LANGUAGE_CODE = ENVIRONMENT.language
 LANGUAGES = [("en", "English"), ("es", "Español"), ("fr", "Français")]
@@ -189,5 +199,5 @@ DEFAULT_FROM_EMAIL = ENVIRONMENT.email_from
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 LOGGING_CONFIG = "console.logs.configure"
-LOGGING: dict[str, object] = {}
+LOGGING = {"level": "INFO"}
 PRODUCT_NAME = _("Tertulia")

@@ -1,3 +1,5 @@
+"""Static files under names that carry their hash."""
+
 from servestatic.storage import CompressedManifestStaticFilesStorage
 
 

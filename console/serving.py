@@ -1,0 +1,172 @@
+"""daphne, started by us: it has no lifespan, cuts what runs at SIGTERM, and waits for slow senders for ever.
+
+At the first signal the process drains: new requests get 503, sockets are closed with 1012 so that pages come back,
+and what runs may end within DRAIN_SECONDS. A second signal stops at once.
+"""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from autobahn.websocket.protocol import WebSocketProtocol as WebSocket
+from daphne.http_protocol import WebRequest
+from daphne.server import Server, twisted_loop
+from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet import reactor
+
+from chat.generations import supervisor
+from console.asgi import application
+from console.doors import Doors
+from console.errors import CannotListen
+from gateway import running
+
+HEADER_SECONDS = 12  # a request's head must be there
+BODY_SECONDS = 120  # and all of it
+SERVICE_RESTART = 1012  # a close code that makes pages come back
+LAST_WORDS = 5.0  # seconds for what was cut to say so, and for the spool to be shipped
+
+logger = logging.getLogger(__name__)
+
+
+def serve(*, host: str, port: int, drain_seconds: int, ready: Callable[[int], None]) -> None:
+    """Serve until a signal. `ready` is called with the port once requests are answered. Raises CannotListen."""
+    server = DrainingServer(host, port, drain_seconds, ready)
+    reactor.callWhenRunning(server.begin)
+    server.run()
+    if server.problem:
+        raise CannotListen(server.problem)
+
+
+class DrainingServer(Server):  # type: ignore[misc]  # daphne has no types
+    def __init__(self, host: str, port: int, drain_seconds: int, ready: Callable[[int], None]) -> None:
+        address = host.replace(":", r"\:")
+        super().__init__(
+            self._when_alive,
+            endpoints=[f"tcp:port={port}:interface={address}"],
+            signal_handlers=False,
+            http_timeout=None,
+            websocket_timeout=-1,
+            application_close_timeout=2,
+            server_name="",
+        )
+        self.problem = ""
+        self._ports: list[Any] = []
+        self._drain_seconds = drain_seconds
+        self._ready = ready
+        self._alive = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._to_lifespan: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self._from_lifespan: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+
+    async def _when_alive(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._alive.wait()
+        await application(scope, receive, send)
+
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        self._ports.append(port)
+
+    def listen_error(self, failure: Any) -> None:
+        self.problem = f"Tertulia cannot listen: {failure.getErrorMessage()}"
+        self.stop()
+
+    def begin(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            twisted_loop.add_signal_handler(number, self._on_signal)
+        self._keep(self._live())
+        self._keep(self._watch_slow_senders())
+
+    def _keep(self, work: Any) -> asyncio.Task[None]:
+        task = twisted_loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _live(self) -> None:
+        self._keep(application({"type": "lifespan"}, self._to_lifespan.get, self._from_lifespan.put))
+        if not await self._tell_lifespan("lifespan.startup"):
+            self.stop()
+            return
+        self._alive.set()
+        self._ready(self._ports[0].getHost().port)
+
+    async def _tell_lifespan(self, what: str) -> bool:
+        await self._to_lifespan.put({"type": what})
+        reply = await self._from_lifespan.get()
+        if reply["type"].endswith(".failed"):
+            self.problem = reply.get("message", what)
+            return False
+        return True
+
+    def _on_signal(self) -> None:
+        if self._ending is None:
+            self._ending = self._keep(self._drain())
+        elif reactor.running:
+            reactor.stop()
+
+    async def _drain(self) -> None:
+        try:
+            running.drain_flag.set()
+            supervisor.stop_claiming()
+            self._close_sockets()
+            if not await self._quiet(self._drain_seconds):
+                logger.warning(
+                    "The drain's time is over; what still runs is cut", extra={"calls": len(running.running())}
+                )
+                running.cut(lambda call: True, "drained")
+                await supervisor.stop_all("drained")
+                await self._quiet(LAST_WORDS)
+            for port in self._ports:
+                port.stopListening()
+            await self._flush()
+            await self._tell_lifespan("lifespan.shutdown")
+        except Exception:
+            logger.exception("The drain failed")
+        finally:
+            if reactor.running:
+                reactor.stop()
+
+    def _close_sockets(self) -> None:
+        """A level below the application, which may not send this code."""
+        for protocol in list(self.connections):
+            if isinstance(protocol, WebSocketProtocol) and protocol.state == WebSocket.STATE_OPEN:
+                protocol.sendCloseFrame(code=SERVICE_RESTART, isReply=False)
+
+    async def _quiet(self, seconds: float) -> bool:
+        """Whether requests and answers of the chat came to their end in time."""
+        doors: Doors = application.application_mapping["http"]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await supervisor.idle()
+                await running.idle()
+                await doors.empty()
+                return True
+        return False
+
+    async def _flush(self) -> None:
+        """Answers that are complete, yet not all on the wire."""
+        for _ in range(int(LAST_WORDS / 0.05)):
+            if not any(map(_unsent, self.connections)):
+                return
+            await asyncio.sleep(0.05)
+
+    async def _watch_slow_senders(self) -> None:
+        """Closes connections whose request has not come whole in time, so that nobody can hold them all."""
+        while True:
+            await asyncio.sleep(1)
+            now = time.time()
+            for protocol, known in list(self.connections.items()):
+                if isinstance(protocol, WebRequest) and not hasattr(protocol, "request_start"):
+                    limit = HEADER_SECONDS if protocol.content is None else BODY_SECONDS
+                    if now - known["connected"] > limit:
+                        protocol.channel.abortConnection()
+
+
+def _unsent(protocol: Any) -> bool:
+    transport = getattr(protocol, "transport", None)
+    return bool(getattr(transport, "dataBuffer", b"") or getattr(transport, "_tempDataBuffer", b""))
