@@ -1,0 +1,23 @@
+"""Work of this room that one process of the installation does now and then."""
+
+import logging
+
+from accounts.background import Job
+from gateway.catalogue import look
+from gateway.errors import GatewayError
+from gateway.models import Engine
+
+logger = logging.getLogger(__name__)
+
+
+def probe_engines() -> None:
+    """Notes for each enabled engine when it was seen, or what its problem is."""
+    for engine in Engine.objects.filter(enabled=True):
+        try:
+            look(engine)
+        except GatewayError as error:
+            if engine.problem != error.message:
+                logger.warning("Engine %s: %s", engine.name, error.message)
+
+
+JOBS = [Job("gateway.probe", 30, probe_engines)]

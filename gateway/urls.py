@@ -1,0 +1,14 @@
+from django.urls import path
+
+from gateway import views
+
+app_name = "gateway"
+
+urlpatterns = [
+    path("t/<slug:slug>/models/", views.models, name="models"),
+    path("operator/engines/", views.engines, name="engines"),
+    path("operator/engines/add/", views.add, name="add-engine"),
+    path("operator/engines/<int:pk>/import/", views.import_again, name="import-models"),
+    path("operator/engines/<int:pk>/enabled/", views.enabled, name="engine-enabled"),
+    path("operator/engines/<int:pk>/remove/", views.remove, name="remove-engine"),
+]
