@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from accounts import revision
 from accounts.database import in_database
@@ -16,6 +17,8 @@ from gateway.engines.client import close_http
 from gateway.models import Engine, ServedModel
 from gateway.snapshot import holder
 from tests.engines.faultd import FaultEngine
+
+settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # console.asgi wants to see it
 
 
 @pytest.fixture

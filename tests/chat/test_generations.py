@@ -27,8 +27,8 @@ GENEROUS = 20.0  # seconds until a condition that will come is given up
 async def until[T](look: Callable[[], Awaitable[T]], *, wanted: Callable[[T], bool] = bool) -> T:
     """Look until what is seen is wanted."""
     async with asyncio.timeout(GENEROUS):
-        while not wanted(seen := await look()):
-            await asyncio.sleep(0.02)  # noqa: ASYNC110  # what is waited for lies in the database
+        while not wanted(seen := await look()):  # noqa: ASYNC110  # what is waited for lies in the database
+            await asyncio.sleep(0.02)
     return seen
 
 
