@@ -19,6 +19,7 @@ from accounts.background import Listener
 EVERY = 1.0  # seconds between two heartbeats
 PATIENCE = 5.0  # seconds for an answer
 RETRY = 0.5
+DJANGO_S_OWN = frozenset({"pool", "isolation_level", "assume_role", "server_side_binding"})  # the rest is libpq's
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def direct_address() -> dict[str, Any]:
     database = connection.settings_dict
     names = {"host": "HOST", "port": "PORT", "dbname": "NAME", "user": "USER", "password": "PASSWORD"}
     found = {ours: database[theirs] for ours, theirs in names.items() if database.get(theirs)}
-    options = {key: value for key, value in database.get("OPTIONS", {}).items() if key.startswith("ssl")}
+    options = {key: value for key, value in database.get("OPTIONS", {}).items() if key not in DJANGO_S_OWN}
     return {**found, **options, "connect_timeout": 5, "autocommit": True}
 
 
