@@ -70,7 +70,7 @@ def figures(report: Report) -> list[Figure]:
 
 def _cost_figure(total: Sums, before: Sums, days: int) -> Figure:
     if not total.priced_requests:
-        return Figure(_("Cost"), "–", "", Delta("", _("No price was in force for these models.")))
+        return Figure(_("Cost"), "–", "", Delta("", _("No price was in force for these models")))
     unpriced = total.requests - total.priced_requests
     note = ngettext("%s request without a price", "%s requests without a price", unpriced) % whole(unpriced)
     return Figure(_("Cost"), money(total.cost), "", change(total.cost, before.cost, days), note if unpriced else "")
@@ -83,17 +83,18 @@ def _error_figure(total: Sums, before: Sums) -> Figure:
         delta = Delta("", count)
     else:
         arrow = "↑" if points > 0 else "↓"
-        delta = Delta(_("%(arrow)s %(number)s points") % {"arrow": arrow, "number": decimal(abs(points))}, f"· {count}")
+        number = format_decimal(abs(points), format="#,##0.0", locale=locale())
+        delta = Delta(_("%(arrow)s %(number)s points") % {"arrow": arrow, "number": number}, f"· {count}")
     return Figure(_("Errors"), percent(total.error_share), "", delta)
 
 
 def change(now: int | Decimal, before: int | Decimal, days: int) -> Delta:
     """Against the same number of days before."""
     if not before:
-        return Delta("", _("Nothing in the period before.") if now else "")
+        return Delta("", _("Nothing in the period before") if now else "")
     part = float(now / before) - 1
     if abs(part) < 0.005:
-        return Delta("", ngettext("As on the day before.", "As in the %(days)s days before.", days) % {"days": days})
+        return Delta("", ngettext("as on the day before", "as in the %(days)s days before", days) % {"days": days})
     words = (
         ngettext("more than the day before", "more than in the %(days)s days before", days)
         if part > 0
@@ -139,6 +140,15 @@ def description(report: Report, metric: Metric) -> str:
         return said
     hatched = _("The hour hatched is not over.") if report.period.by_hour else _("The day hatched is not over.")
     return f"{said} {hatched}"
+
+
+def breakdown_title(group: Group) -> str:
+    return {
+        Group.MODEL: _("Models"),
+        Group.KEY: _("Keys"),
+        Group.MEMBER: _("People"),
+        Group.ORIGIN: _("Chat and API"),
+    }[group]
 
 
 def lead(report: Report) -> str:

@@ -13,6 +13,7 @@ from billing.periods import Period, last_days, last_month, this_month
 from billing.reports import Group
 
 LONGEST = 366  # days: a year, leap day included
+EARLIEST = date(2000, 1, 1)
 
 
 class Preset(TextChoices):
@@ -72,7 +73,9 @@ class UsageForm(forms.Form):
         cleaned: dict[str, Any] = self.cleaned_data
         first, last = cleaned.get("first"), cleaned.get("last")
         if cleaned.get("period") == Preset.CUSTOM and first and last:
-            if last < first:
+            if first < EARLIEST or last > self._today + timedelta(days=LONGEST):
+                self.add_error("first", _("There is nothing to show for these days."))
+            elif last < first:
                 self.add_error("last", _("This day is before the first one."))
             elif (last - first).days >= LONGEST:
                 self.add_error("last", _("At most a year can be shown at once."))

@@ -80,6 +80,7 @@ def _context(team: Team, form: UsageForm, view: View) -> dict[str, Any]:
         "report": report,
         "metric": view.metric.value,
         "group_label": _group_label(view.group),
+        "breakdown_title": captions.breakdown_title(view.group),
         "lead": captions.lead(report),
         "figures": zip(captions.figures(report), _sparks(report), strict=True),
         "heading": captions.heading(report, view.metric),
@@ -113,8 +114,8 @@ def _chart(report: Report, view: View, columns: list[charts.Column]) -> charts.C
 
 
 def _sparks(report: Report) -> list[charts.Spark]:
-    """Of the four figures, in their order."""
-    buckets = report.buckets
+    """Of the four figures, in their order, up to the last bucket that is over."""
+    buckets = report.buckets if report.running is None else report.buckets[: report.running]
     return [
         charts.spark([float(sums.tokens) for sums in buckets]),
         charts.spark([float(sums.requests) for sums in buckets]),

@@ -1,0 +1,164 @@
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils.html import escape
+from pytest_django import DjangoAssertNumQueries
+
+from accounts.models import Role, Team, User
+from billing import ledger
+from tests.billing.traffic import PRICE, counts, ended, milliseconds
+from tests.factories import join, make_key, make_person
+
+
+def page(client: Client, team: Team, query: str = "", **headers: str) -> str:
+    response = client.get(reverse("billing:usage", args=[team.slug]) + query, headers=headers)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def footer(html: str) -> list[str]:
+    """The cells of the total row."""
+    row = html[html.index("<tfoot>") : html.index("</tfoot>")]
+    return [re.sub(r"\s+", " ", cell).strip() for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL)]
+
+
+@pytest.fixture
+def traffic(red: Team, blue: Team) -> None:
+    now = datetime.now(UTC)
+    ledger.write([
+        ended(red.pk, counts(1000, 200), model="llama", price=PRICE),
+        ended(red.pk, counts(500, 100), model="mistral", origin="chat", outcome="upstream_error"),
+        ended(red.pk, counts(9, 9), model="old", at_ms=milliseconds(now - timedelta(days=20))),
+        ended(blue.pk, counts(7777, 7777), model="blues-secret"),
+    ])  # fmt: skip
+
+
+@pytest.mark.spec("U3")
+def test_the_page_shows_the_teams_totals_and_nobody_elses(client: Client, bob: User, red: Team, traffic: None) -> None:
+    client.force_login(bob)
+    html = page(client, red)
+    assert footer(html) == ["Total", "100%", "1,509", "309", "3", "1", "€0.001700"]
+    assert "blues-secret" not in html
+    assert footer(page(client, red, "?period=7d"))[2:5] == ["1,500", "300", "2"]
+    assert footer(page(client, red, "?period=7d&origin=chat"))[2:5] == ["500", "100", "1"]
+
+
+def test_outsiders_do_not_learn_that_the_team_exists(client: Client, charlie: User, red: Team) -> None:
+    client.force_login(charlie)
+    key = make_key(red).key
+    for url in (
+        reverse("billing:usage", args=[red.slug]),
+        reverse("billing:usage-csv", args=[red.slug]),
+        reverse("billing:team-week", args=[red.slug]),
+        reverse("billing:key-usage", args=[key.pk]),
+        reverse("billing:usage", args=["nobody"]),
+        reverse("billing:key-usage", args=[key.pk + 1000]),
+    ):
+        assert client.get(url).status_code == 404
+
+
+def test_a_viewer_sees_the_usage_and_a_visitor_must_sign_in(client: Client, red: Team) -> None:
+    url = reverse("billing:usage", args=[red.slug])
+    assert client.get(url).status_code == 302
+    viewer = make_person("Vera")
+    join(red, viewer, Role.VIEWER)
+    client.force_login(viewer)
+    assert "Nothing was asked in these days" in page(client, red)
+
+
+def test_htmx_gets_the_page_without_its_frame(client: Client, bob: User, red: Team, traffic: None) -> None:
+    client.force_login(bob)
+    part = page(client, red, "?group=key", **{"HX-Request": "true"})
+    assert "<html" not in part
+    assert part.strip().startswith("<header")
+    whole = page(client, red, "?group=key", **{"HX-Request": "true", "HX-History-Restore-Request": "true"})
+    assert "<html" in whole
+
+
+def test_all_state_is_in_the_address_and_comes_back_checked(client: Client, bob: User, red: Team) -> None:
+    client.force_login(bob)
+    html = page(client, red, "?period=custom&first=2026-03-01&last=2026-03-31&group=member&metric=cost&origin=api")
+    assert re.search(r'value="custom"[^>]*checked', html)
+    assert re.search(r'name="first" value="2026-03-01"', html)
+    assert re.search(r'value="member" selected', html)
+    assert re.search(r'value="cost"[^>]*checked', html)
+    assert escape("?period=custom&first=2026-03-01&last=2026-03-31&group=member&metric=cost&origin=api") in html
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?period=custom&first=2026-05-05&last=2026-05-01",
+        "?period=custom&first=0001-01-01&last=9999-12-31",
+        "?period=custom&first=9999-12-31&last=9999-12-31",
+        "?period=custom&first=0001-01-01&last=0001-01-02",
+        "?period=%00&group=%27;drop&metric=%25&origin=%00",
+        "?first=yesterday&period=custom",
+        "?period=" + "x" * 5000,
+    ],
+)
+@pytest.mark.spec("S16")
+def test_bad_input_is_answered_with_the_default_view(client: Client, bob: User, red: Team, query: str) -> None:
+    client.force_login(bob)
+    assert "Nothing was asked" in page(client, red, query)
+    assert client.get(reverse("billing:usage-csv", args=[red.slug]) + query).status_code == 200
+
+
+@pytest.mark.parametrize("group", ["model", "key", "member", "origin"])
+def test_the_number_of_queries_does_not_grow_with_the_rows(
+    client: Client, alice: User, red: Team, group: str, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    client.force_login(alice)
+    page(client, red)  # the first visit also writes the session down
+    counted = []
+    for name in ("one", "two", "three"):
+        key = make_key(red, name=name).key
+        ledger.write([ended(red.pk, model=name, key_id=key.pk, member_id=alice.pk)])
+        with django_assert_max_num_queries(16) as queries:
+            page(client, red, f"?group={group}")
+        counted.append(len(queries))
+    assert counted[0] == counted[2]
+
+
+def test_the_heading_says_what_stands_out(client: Client, bob: User, red: Team, traffic: None) -> None:
+    client.force_login(bob)
+    assert '<h2 class="headline" id="finding">1.8K tokens; llama has 66%</h2>' in page(client, red)
+    assert '<h2 class="headline" id="finding">3 requests</h2>' in page(client, red, "?metric=requests")
+
+
+def test_a_keys_week_is_a_fragment_with_its_tokens(client: Client, bob: User, red: Team) -> None:
+    client.force_login(bob)
+    key = make_key(red).key
+    url = reverse("billing:key-usage", args=[key.pk])
+    assert "Not used in 7 days" in client.get(url).content.decode()
+    ledger.write([ended(red.pk, counts(1200, 300), key_id=key.pk)])
+    html = client.get(url).content.decode()
+    assert "1.5K tokens, 1 request" in html
+    assert "<svg" in html
+    assert "<html" not in html
+
+
+def test_the_teams_week_is_a_fragment_for_the_home_page(client: Client, bob: User, red: Team, traffic: None) -> None:
+    client.force_login(bob)
+    html = client.get(reverse("billing:team-week", args=[red.slug])).content.decode()
+    assert "1.8K" in html
+    assert "<html" not in html
+
+
+def test_numbers_follow_the_language(client: Client, bob: User, red: Team, traffic: None) -> None:
+    client.force_login(bob)
+    client.cookies["language"] = "fr"
+    html = page(client, red)
+    assert footer(html)[2].replace("\u202f", " ").replace("\xa0", " ") == "1 509"
+    assert re.search(r'<rect class="bar" x="[\d.]+%" y="[\d.]+" width="[\d.]+%" height="[\d.]+">', html)
+
+
+def test_no_inline_style_or_script(client: Client, bob: User, red: Team, traffic: None) -> None:
+    client.force_login(bob)
+    html = page(client, red)
+    assert " style=" not in html
+    assert not re.search(r"<script(?![^>]*src=)", html)
+    assert not re.search(r"\son\w+=", html)
