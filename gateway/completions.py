@@ -102,9 +102,9 @@ async def stream(caller: Caller, ask: Ask, call: Call) -> AsyncGenerator[Part]:
             account.fail(error)
             raise
         except Cut as cut:
-            error = _cut_error(call)
-            account.end(call.cut_as, error.status)
-            raise error from cut
+            refusal = _cut_error(call)
+            account.end(call.cut_as, refusal.status)
+            raise refusal from cut
         except (asyncio.CancelledError, GeneratorExit):
             account.end(call.cut_as or call.leaving, 200 if account.begun else LEFT)
             raise
