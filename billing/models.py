@@ -4,6 +4,8 @@ The log is a table partitioned by month on `at`; its definition stands in the mi
 members, models and engines are kept as they were, so that reports add up after any of them is gone.
 """
 
+from typing import Any
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -39,8 +41,8 @@ class Origin(models.TextChoices):
     CHAT = "chat", _("chat")
 
 
-PRICE = {"max_digits": 18, "decimal_places": 8}
-COST = {"max_digits": 24, "decimal_places": 12}
+PRICE: dict[str, Any] = {"max_digits": 18, "decimal_places": 8}
+COST: dict[str, Any] = {"max_digits": 24, "decimal_places": 12}
 
 
 class Price(models.Model):

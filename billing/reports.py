@@ -200,9 +200,12 @@ def _total_before(team: Team, period: Period, which: Q, now: datetime) -> Sums:
 
 
 def _sums(rows: Iterable[dict[str, Any]]) -> Sums:
-    return sum(
-        (Sums(*(row[f"sum_{name}"] or 0 for name in SUMMED), errors=row["sum_errors"] or 0) for row in rows), NONE
-    )
+    return sum((_one(row) for row in rows), NONE)
+
+
+def _one(row: dict[str, Any]) -> Sums:
+    sums: dict[str, Any] = {name: row[f"sum_{name}"] or 0 for name in (*SUMMED, "errors")}
+    return Sums(**sums)
 
 
 def _series(key: object, label: str, sums: dict[int, Sums], length: int) -> Series:

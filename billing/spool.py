@@ -81,13 +81,20 @@ class Spool:
         self._rotate_if_late()
 
     def progress(self, progress: Progress) -> None:
-        """Replaces what was known of a running request. Nothing is written for one that has ended."""
+        """Replaces what was known of a running request. Nothing is written for one that has ended.
+
+        An answer is not cut because this failed: the end will say what was used.
+        """
         running = self._running.get(progress.id)
         if running is None:
             return
         row = progress_row(progress, int((time.monotonic() - running.began) * 1000))
-        with self._lock:
-            running.progress = self._insert(PROGRESS, row)
+        try:
+            with self._lock:
+                running.progress = self._insert(PROGRESS, row)
+        except SpoolUnavailable:
+            logger.exception("the progress of a request was not recorded", extra={"request_id": str(progress.id)})
+            return
         self._rotate_if_late()
 
     def final(self, final: Final) -> None:

@@ -177,16 +177,18 @@ def interrupted(start: Start, last: Final | None) -> Ended:
 
 
 def _start(row: tuple[Any, ...]) -> Start:
-    # The column order of `start_row`.
+    """Of the columns of `start_row`."""
     price = UnitPrices(*map(Decimal, row[14:18])) if row[14] is not None else None
-    return Start(UUID(bytes=row[0]), *row[1:5], bool(row[5]), *row[6:14], price)
+    values: list[Any] = [UUID(bytes=row[0]), *row[1:5], bool(row[5]), *row[6:14], price]
+    return Start(*values)
 
 
 def _final(row: tuple[Any, ...]) -> Final:
-    # The column order of `final_row`.
-    return Final(UUID(bytes=row[0]), *row[1:5], Counts(*row[5:12]), row[14], row[15], row[12], row[13])
+    """Of the columns of `final_row`."""
+    values: list[Any] = [UUID(bytes=row[0]), *row[1:5], Counts(*row[5:12]), row[14], row[15], row[12], row[13]]
+    return Final(*values)
 
 
 def _last(row: tuple[Any, ...]) -> Final:
-    # The column order of `progress_row`.
-    return Final(UUID(bytes=row[0]), *row[1:5], Counts(*row[5:12]), "interrupted", 0, row[12], row[13])
+    """Of the columns of `progress_row`: what an interrupted request ends with."""
+    return _final((*row, "interrupted", 0))
