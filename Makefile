@@ -11,7 +11,8 @@ BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --custom-compile-command "make lock"
 # Settings that the checks are made with: production's, over https, with a secret that is used for nothing else.
-CHECKED := env -u DATABASE_URL DEBUG=0 BASE_URL=https://llm.example.org SECRET_KEY=only-for-checks-9f8e7d6c5b4a39281706f5e4d3c2b1a0
+CHECKED := env -u DATABASE_URL DEBUG=0 BASE_URL=https://llm.example.org TRUSTED_PROXIES=10.0.0.0/8 EMAIL_URL=smtp+tls://mail.example.org:587 \
+	SECRET_KEY=only-for-checks-9f8e7d6c5b4a39281706f5e4d3c2b1a0c9d8e7
 
 .PHONY: help start test test-engine test-faults check bench lock messages screenshots clean
 
@@ -37,7 +38,8 @@ check: .venv/.dev ## style, types, walls between the rooms, migrations, settings
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	@find templates -name '*.html' | xargs $(BIN)/djade --target-version 6.1 --check
-	@$(CHECKED) $(BIN)/python manage.py makemigrations --check --dry-run
+	@data=$$(mktemp -d) && chmod 711 $$data && $(CHECKED) TERTULIA_DATA=$$data $(BIN)/python manage.py makemigrations --check --dry-run; \
+	status=$$?; rm -rf $$data; exit $$status
 	@$(CHECKED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@$(BIN)/python -m tests.catalogues
 
@@ -54,7 +56,7 @@ messages: .venv/.dev ## gather the texts into locale/
 	@$(BIN)/python -m tests.catalogues --update
 
 screenshots: .venv/.dev .venv/.browser ## pictures of the main pages, light and dark, wide and narrow
-	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python tests/browser/screenshots.py
+	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/browser/screenshots.py -q --timeout 600
 
 clean: ## remove the environments; data and settings stay
 	@rm -rf .venv .venv-engine

@@ -5,37 +5,41 @@ told not to mind the loop.
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.test import override_settings
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
+from tests.find_browser import installed
 from tests.server import LiveServer
 
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
 type Visitor = Callable[..., Page]
-
-
-def installed_chromium() -> str | None:
-    """$CHROMIUM or an installed one; None leaves it to Playwright's own download."""
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed_chromium(), args=["--no-sandbox"])
+        program = os.environ.get("CHROMIUM") or installed()
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
+@pytest.fixture(autouse=True)
+def real_hashing() -> Iterator[None]:
+    """The server knows no hasher of the tests."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.PBKDF2PasswordHasher"]):
+        yield
+
+
 @pytest.fixture
 def server(transactional_db: None) -> Iterator[LiveServer]:
+    """The web on the tests' database, with the demo engine."""
     with LiveServer() as running:
+        running.manage("add_engine", "--name", "Demo", "--type", "demo")
         yield running
 
 

@@ -14,7 +14,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import Team, User
 from tests.browser.conftest import Visitor
+from tests.browser.month import write_a_month
 from tests.browser.steps import create_key, sign_in
+from tests.factories import make_key
 
 FOLDER = Path(os.environ.get("SCREENSHOTS", ".data/screenshots"))
 README = Path("docs/pictures")
@@ -26,6 +28,9 @@ QUESTIONS = ["What is a tertulia?", "Write a short poem about patience", "Explai
 @pytest.fixture
 def lived_in(visitor: Visitor, alice: User, red: Team) -> Page:
     """A console that was used a little: a few conversations, two keys, some calls."""
+    alice.name = "Alice Ferrer"
+    alice.save(update_fields=["name"])
+    write_a_month(team=red, member=alice, keys=[make_key(red, name=name).key for name in ["archive", "website"]])
     page = visitor(viewport={"width": 1440, "height": 900})
     sign_in(page, alice.email)
     for question in QUESTIONS:

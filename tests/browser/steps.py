@@ -10,7 +10,7 @@ def sign_in(page: Page, email: str) -> None:
     page.get_by_label("E-mail").fill(email)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(page.get_by_role("navigation", name="Main")).to_be_attached()
+    expect(page.get_by_label("Account of")).to_be_visible()
 
 
 def create_key(page: Page, name: str) -> str:

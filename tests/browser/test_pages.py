@@ -115,6 +115,7 @@ def test_revoking_asks_in_a_dialog(page: Page, alice: User, red: Team) -> None:
     page.get_by_label("Actions for newsletter").click()
     page.get_by_role("link", name="Revoke…").click()
     dialog = page.get_by_role("dialog", name="Revoke “newsletter”?")
+    expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     page.get_by_label("Actions for newsletter").click()
