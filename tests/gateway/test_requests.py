@@ -5,15 +5,17 @@ import logging
 import socket
 import threading
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
+from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from accounts.keys import new_secret, revoke_key
 from accounts.models import ApiKey, Team
+from gateway.errors import BadRequest
+from gateway.schemas import json_object, parse_chat
 from gateway.snapshot import holder
 from tests.factories import make_key
 from tests.gateway.conftest import SECRET, Api
@@ -94,26 +96,22 @@ def test_a_key_made_a_moment_ago_works_at_once(api: Api, red: Team) -> None:
     assert httpx.get(f"{api.url}/v1/models", headers=headers, trust_env=False).status_code == 200
 
 
-def test_a_warm_call_asks_the_database_nothing(api: Api) -> None:
-    api.chat()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")
+def test_a_warm_call_asks_the_database_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     statements: list[str] = []
+    for name in ("execute", "executemany"):
+        original = getattr(CursorWrapper, name)
 
-    def note(execute, sql, params, many, context):  # type: ignore[no-untyped-def]
-        statements.append(sql)
-        return execute(sql, params, many, context)
+        def noted(self: CursorWrapper, sql: str, *given: object, run: Any = original) -> object:
+            statements.append(sql)
+            return run(self, sql, *given)
 
-    from accounts import database
-    from django.db import connections
-
-    original = database.in_database
-    begun = holder._begun
-    with CaptureQueriesContext(connections["default"]) as queries:
-        assert api.chat().status_code == 200
-        assert api.stream("fault:ok").done
-    assert original is database.in_database
-    assert (holder._begun, len(queries), statements) == (begun, 0, [])
+        monkeypatch.setattr(CursorWrapper, name, noted)
+    assert api.chat().status_code == 200
+    assert api.stream("fault:ok").done
+    assert statements == []
+    headers = {"authorization": f"Bearer {new_secret()}"}
+    assert httpx.get(f"{api.url}/v1/models", headers=headers, trust_env=False).status_code == 401
+    assert statements != []  # a key that is not known is looked up, and the watch above does see it
 
 
 @pytest.mark.spec("H3", "S15")
@@ -131,11 +129,10 @@ def test_a_warm_call_asks_the_database_nothing(api: Api) -> None:
         (b'{"model": "plain", "x": ' + b"9" * 5000 + b"}", 400),
     ],
 )
-def test_a_body_that_is_no_fair_json_object_is_refused(api: Api, raw: bytes, status: int) -> None:
-    response = api.client.post("/v1/chat/completions", content=raw, headers={"content-type": "application/json"})
-    assert response.status_code == status
-    assert response.json()["error"]["type"] == "invalid_request_error"
-    assert api.engine.completions() == []
+def test_a_body_that_is_no_fair_json_object_is_refused(raw: bytes, status: int) -> None:
+    with pytest.raises(BadRequest) as refused:
+        json_object(raw, b"application/json")
+    assert refused.value.status == status
 
 
 @pytest.mark.spec("H3")
@@ -189,14 +186,29 @@ def test_a_body_above_the_limit_is_413_whether_announced_or_not(api: Api, quick)
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"options": [1]}, "options"),
         ({"options": {"num_ctx": 0}}, "options.num_ctx"),
-        ({"options": {"num_ctx": 9000}}, "options.num_ctx"),
         ({"user": 7}, "user"),
     ],
 )
-def test_a_bad_parameter_is_named(api: Api, change: dict[str, object], param: str) -> None:
-    response = api.client.post("/v1/chat/completions", json={"model": "plain", "messages": USER, **change})
-    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+def test_a_bad_parameter_is_named(change: dict[str, object], param: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        parse_chat(json_object(json.dumps({"model": "plain", "messages": USER, **change}).encode(), b""))
+    assert (refused.value.status, refused.value.param) == (400, param)
+
+
+@pytest.mark.spec("C1", "C2", "C5")
+def test_what_is_refused_never_reaches_an_engine(api: Api) -> None:
+    for change, param in (
+        ({"messages": None}, "messages"),
+        ({"temperature": 2.01}, "temperature"),
+        ({"options": {"num_ctx": 9000}}, "options.num_ctx"),  # above the model's context
+        ({"stream": True, "n": 0}, "n"),
+    ):
+        response = api.client.post("/v1/chat/completions", json={"model": "plain", "messages": USER, **change})
+        error = response.json()["error"]
+        assert (response.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
+    assert api.client.post("/v1/chat/completions", content=b"[1]").status_code == 400
     assert api.engine.completions() == []
+    assert api.rows() == []
 
 
 @pytest.mark.spec("C2", "H5", "C7")
