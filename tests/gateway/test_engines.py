@@ -1,0 +1,146 @@
+"""The clients of the engines, and their splitter, without the gateway around them."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from gateway.engines import CLIENTS
+from gateway.engines.client import Clock, Deadlines, EngineFacts, Json, Route, close_http
+from gateway.engines.demo import count
+from gateway.engines.sse import MAX_LINE, Splitter
+from gateway.errors import UnreadableAnswer
+from gateway.meter import Meter, estimate
+from tests.engines.faultd import FaultEngine
+
+ASKED: Json = {"messages": [{"role": "user", "content": "Hola amigo"}]}
+
+
+def collect(route: Route, body: Json) -> list[Json]:
+    async def run() -> list[Json]:
+        clock = Clock(Deadlines(first=5, between=5, total=20))
+        try:
+            return [chunk.parsed async for chunk in CLIENTS[route.engine.type].stream(route, body, clock)]
+        finally:
+            await close_http()
+
+    return asyncio.run(run())
+
+
+def whole(route: Route, body: Json) -> Json:
+    async def run() -> Json:
+        try:
+            return await CLIENTS[route.engine.type].answer(route, body, Clock(Deadlines()))
+        finally:
+            await close_http()
+
+    return asyncio.run(run())
+
+
+def route_to(kind: str, url: str = "", model: str = "plain") -> Route:
+    return Route(EngineFacts(1, "e", kind, url, "", ""), "public", model)
+
+
+@pytest.mark.spec("R07")
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_events_end_at_lf_crlf_and_cr_however_the_bytes_are_cut(size: int) -> None:
+    parts = ["data: a\u2028b\n\n", ": note\r\n\r\n", "data:{}\r\r", "id: 7\ndata: one\ndata: two\r\n\r\n"]
+    raw = "".join([*parts, "event: x\n\n", "data: c\u0085d\n\n"]).encode()
+    splitter = Splitter()
+    events = [event for i in range(0, len(raw), size) for event in splitter.feed(raw[i : i + size])]
+    assert events == ["a\u2028b".encode(), b"{}", b"one\ntwo", "c\u0085d".encode()]
+
+
+@pytest.mark.spec("F13")
+def test_a_line_above_the_cap_is_unreadable() -> None:
+    splitter = Splitter()
+    assert splitter.feed(b"x" * MAX_LINE) == []
+    with pytest.raises(UnreadableAnswer):
+        splitter.feed(b"x")
+
+
+@pytest.mark.spec("C5")
+def test_ollama_is_spoken_to_natively_and_num_ctx_arrives() -> None:
+    with FaultEngine() as engine:
+        body = {**ASKED, "options": {"num_ctx": 4096}, "max_completion_tokens": 7, "temperature": 0.1}
+        chunks = collect(route_to("ollama", engine.url, "fault:ok?n=3"), body)
+        seen = engine.requests[0]
+    assert seen.path == "/api/chat"
+    assert seen.body["options"] == {"num_ctx": 4096, "num_predict": 7, "temperature": 0.1}
+    texts = [chunk["choices"][0]["delta"].get("content") for chunk in chunks if chunk["choices"]]
+    assert texts == ["word0 ", "word1 ", "word2 ", None]
+    assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
+    assert chunks[-1]["usage"] == {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+
+
+def test_ollamas_images_tools_and_prompts_are_put_in_its_own_words() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}}
+    call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Lugo"}'}}
+    body: Json = {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "look"}, image]},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+        ]
+    }
+    with FaultEngine() as engine:
+        answer = whole(route_to("ollama", engine.url), body)
+        text = whole(route_to("ollama", engine.url, "fault:ok?n=2"), {"prompt": "Once upon"})
+        messages = engine.requests[0].body["messages"]
+    assert messages[0] == {"role": "user", "content": "look", "images": ["QUJD"]}
+    assert messages[1]["tool_calls"] == [{"function": {"name": "weather", "arguments": {"city": "Lugo"}}}]
+    assert answer["choices"][0]["message"]["role"] == "assistant"
+    assert (text["object"], text["choices"][0]["text"]) == ("text_completion", "word0 word1 ")
+    assert text["usage"]["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize("kind", ["openai", "vllm", "ollama"])
+def test_models_are_listed_with_their_context(kind: str) -> None:
+    async def run(url: str) -> list[Any]:
+        try:
+            return await CLIENTS[kind].models(EngineFacts(1, "e", kind, url, "", ""), Clock(Deadlines()))
+        finally:
+            await close_http()
+
+    with FaultEngine(models=("a", "b")) as engine:
+        found = asyncio.run(run(engine.url))
+    assert [(model.name, model.context_length) for model in found] == [("a", 8192), ("b", 8192)]
+
+
+def test_the_demo_says_that_it_is_one_and_counts_its_tokens() -> None:
+    body = {"messages": [{"role": "user", "content": "¿Quién eres?"}], "max_tokens": 40}
+    chunks = collect(route_to("demo"), body)
+    texts = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks if chunk["choices"]]
+    assert "demo engine" in "".join(texts)
+    assert chunks[-2]["choices"][0]["finish_reason"] == "length"
+    assert chunks[-1]["usage"]["completion_tokens"] == 40 == len([text for text in texts if text])
+    assert chunks[-1]["usage"]["prompt_tokens"] == 3 + count("¿Quién eres?")
+
+
+def test_the_demos_whole_answer_is_markdown_of_several_kinds() -> None:
+    answer = whole(route_to("demo"), ASKED)
+    text = answer["choices"][0]["message"]["content"]
+    assert all(mark in text for mark in ("## ", "- **", "|---|", "```sh", "> Hola amigo", "add_engine"))
+    assert answer["usage"]["completion_tokens"] == count(text)
+    assert json.dumps(answer)
+
+
+@pytest.mark.spec("F08")
+def test_details_that_cannot_be_parts_of_their_whole_are_not_believed() -> None:
+    meter = Meter(9)
+    meter.event(
+        counts=True,
+        usage={
+            "prompt_tokens": 10,
+            "completion_tokens": 4,
+            "completion_tokens_details": {"reasoning_tokens": 5},
+            "prompt_tokens_details": {"cached_tokens": 10},
+        },
+    )
+    counts = meter.counts(complete=False)
+    assert (counts.prompt_tokens, counts.completion_tokens, counts.completion_source) == (10, 4, "upstream_partial")
+    assert (counts.reasoning_tokens, counts.cached_tokens) == (None, 10)
+
+
+def test_an_estimate_goes_by_bytes() -> None:
+    assert (estimate(""), estimate("a" * 35), estimate("ñ" * 35)) == (0, 10, 20)
