@@ -28,6 +28,8 @@ LOG = "billing_usage"
 PARTITIONS_LOCK = 0x7E277A  # one maker of partitions at a time
 REFUSED = (DataError, IntegrityError)
 LAST_YEAR = 9998  # the one after must have a name too
+MOST_TOKENS = 10**12  # of one request; its sums must fit a roll-up
+LONGEST = 2**31 - 1  # milliseconds
 
 type Row = tuple[Any, ...]
 
@@ -111,7 +113,9 @@ def _insert(rows: list[Row]) -> int:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # an unknown team is refused here, not at COMMIT
         cursor.execute("CREATE TEMP TABLE IF NOT EXISTS incoming (LIKE billing_usage) ON COMMIT DELETE ROWS")
         cursor.execute("TRUNCATE incoming")
-        with cursor.copy(sql.SQL("COPY incoming ({}) FROM STDIN").format(_COLUMNS)) as copy:
+        statement = sql.SQL("COPY incoming ({}) FROM STDIN (FORMAT BINARY)").format(_COLUMNS)
+        with connection.wrap_database_errors, cursor.copy(statement) as copy:
+            copy.set_types(_TYPES)
             for row in rows:
                 copy.write_row(row)
         cursor.execute(_booking())
@@ -210,13 +214,19 @@ def _next_month(day: date) -> date:
     return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
-# The order of `_row`.
-_COLUMNS = sql.SQL("""
-    id, team_id, at, booked_at, origin, endpoint, stream, key_id, key_name, member_id, member_name, end_user,
-    model, engine, engine_type, machine, answer_id, client_request_id, prompt_tokens, completion_tokens,
-    reasoning_tokens, cached_tokens, prompt_source, completion_source, anomaly, outcome, status, ttft_ms,
-    duration_ms, price_input, price_cached_input, price_output, price_reasoning, cost
-""")
+# The columns of a row, in the order of `_columns`, and their types.
+_SHAPE = {
+    "id": "uuid", "team_id": "int8", "at": "timestamptz", "booked_at": "timestamptz", "origin": "varchar",
+    "endpoint": "varchar", "stream": "bool", "key_id": "int8", "key_name": "varchar", "member_id": "int8",
+    "member_name": "varchar", "end_user": "varchar", "model": "varchar", "engine": "varchar",
+    "engine_type": "varchar", "machine": "varchar", "answer_id": "varchar", "client_request_id": "varchar",
+    "prompt_tokens": "int8", "completion_tokens": "int8", "reasoning_tokens": "int8", "cached_tokens": "int8",
+    "prompt_source": "varchar", "completion_source": "varchar", "anomaly": "varchar", "outcome": "varchar",
+    "status": "int2", "ttft_ms": "int4", "duration_ms": "int4", "price_input": "numeric",
+    "price_cached_input": "numeric", "price_output": "numeric", "price_reasoning": "numeric", "cost": "numeric",
+}  # fmt: skip
+_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, _SHAPE))
+_TYPES = list(_SHAPE.values())
 AT = 2
 
 
@@ -233,6 +243,10 @@ def _columns(ended: Ended, at: datetime) -> Row:
     counts, price = final.counts, start.price
     if at.year > LAST_YEAR:
         raise OverflowError(f"{at} is too far away")
+    if max(counts.prompt_tokens, counts.completion_tokens) > MOST_TOKENS:
+        raise OverflowError("more tokens than one request can have")
+    if not -1 < final.status < 1000 or max(final.duration_ms, final.ttft_ms or 0) > LONGEST:
+        raise OverflowError("a status or duration that no request has")
     return (
         start.id,
         start.team_id,

@@ -190,7 +190,8 @@ def _done_with(path: Path, contents: Contents) -> None:
 
 def _is_copy(folder: Path, contents: Contents) -> bool:
     """A copy waits until its original is gone: only the original knows what still runs."""
-    return contents.process != folder.name and folder.with_name(contents.process).exists()
+    process = contents.process
+    return bool(process) and process != folder.name and folder.with_name(process).exists()
 
 
 @dataclass(frozen=True, slots=True)

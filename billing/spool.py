@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 
 from billing.errors import SpoolUnavailable
 from billing.records import Counts, Final, Progress, Start, UnitPrices
-from billing.spoolfile import END, PROGRESS, SCHEMA, START, Row, clean, final_row, progress_row, start_row
+from billing.spoolfile import END, PROGRESS, START, TABLES, Row, clean, final_row, progress_row, start_row
 from billing.spoolfolder import make_held, numbered, remove_file, remove_if_shipped
 
 __all__ = ["Counts", "Final", "Progress", "Spool", "Start", "UnitPrices", "open_spool", "spool"]
@@ -160,8 +160,11 @@ class Spool:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {self._sync}")
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # a checkpoint would stall the event loop
-        connection.executescript(SCHEMA)
+        connection.execute("BEGIN")
+        for table in TABLES:
+            connection.execute(table)
         connection.execute("INSERT INTO process VALUES (?)", (str(self.process),))
+        connection.execute("COMMIT")
         return connection, number
 
     def _carry(self, connection: sqlite3.Connection) -> None:

@@ -26,14 +26,12 @@ _ANSWER = (
     "id, engine, engine_type, machine, answer_id, prompt_tokens, completion_tokens, prompt_source, completion_source,"
     " reasoning_tokens, cached_tokens, anomaly, ttft_ms, duration_ms"
 )
-SCHEMA = f"""
-BEGIN;
-CREATE TABLE process (uuid);
-CREATE TABLE start ({_START});
-CREATE TABLE progress ({_ANSWER});
-CREATE TABLE final ({_ANSWER}, outcome, status);
-COMMIT;
-"""
+TABLES = (
+    "CREATE TABLE process (uuid)",
+    f"CREATE TABLE start ({_START})",
+    f"CREATE TABLE progress ({_ANSWER})",
+    f"CREATE TABLE final ({_ANSWER}, outcome, status)",
+)
 START = "INSERT INTO start VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PROGRESS = "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 END = "INSERT INTO final VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -134,7 +132,9 @@ def read(path: Path) -> Contents:
 
 def _read(path: Path) -> Contents:
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as connection:
-        process = next(connection.execute("SELECT uuid FROM process"), ("",))[0]
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return Contents("", [], {}, {}, damaged=False)  # its process was killed while it made the file
+        (process,) = connection.execute("SELECT uuid FROM process").fetchone()
         finals = {row[0]: row for row in connection.execute("SELECT * FROM final")}
         lasts = {row[0]: row for row in connection.execute("SELECT * FROM progress ORDER BY rowid")}
         starts = {row[0]: row for row in connection.execute("SELECT * FROM start")}

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -98,6 +100,18 @@ def test_a_dead_processs_requests_are_logged_and_the_cut_ones_interrupted(root: 
     assert Shipper(root).ship_once() == 0
 
 
+@pytest.mark.spec("F20", "F21")
+def test_a_process_killed_while_it_made_a_file_loses_nothing_and_alarms_nobody(root: Path, red: Team) -> None:
+    requests = dead_process(root, red, ended=1, cut=1)
+    (folder,) = folders(root)
+    (folder / "000008.db").touch()
+    with closing(sqlite3.connect(folder / "000009.db")) as half:
+        half.execute("PRAGMA journal_mode = WAL")
+    assert Shipper(root).ship_once() == 2
+    assert logged() == {requests[0]: "ok", requests[1]: "interrupted"}
+    assert folders(root) == []
+
+
 @pytest.mark.spec("F21")
 def test_requests_of_a_live_process_are_never_interrupted(root: Path, spool: Spool, red: Team) -> None:
     spool.start(start := a_start(red.pk))
@@ -166,14 +180,23 @@ def test_a_record_that_the_log_refuses_holds_up_nothing(root: Path, spool: Spool
     spool.final(a_final(negative.id, counts(-5, 5)))
     spool.start(distant := a_start(red.pk, at_ms=2**48 - 1))
     spool.final(a_final(distant.id))
+    spool.start(huge := a_start(red.pk))
+    spool.final(a_final(huge.id, counts(2**63 - 1, 1)))
+    spool.start(odd := a_start(red.pk))
+    spool.final(replace(a_final(odd.id), status=70_000))
+    spool.start(wordy := a_start(red.pk, key_name="k" * 300, model="nul\0" + "é" * 300, end_user="u" * 9000))
+    spool.final(a_final(wordy.id))
+    good.append(wordy.id)
     spool.rotate(force=True)
-    assert Shipper(root, spool).ship_once() == 3
+    assert Shipper(root, spool).ship_once() == 4
     assert set(logged()) == set(good)
+    kept = UsageRecord.objects.get(id=wordy.id)
+    assert (kept.key_name, kept.model, kept.end_user) == ("k" * 100, "nul" + "é" * 197, "u" * 256)
     letters = dict(ledger.DeadLetter.objects.values_list("id", "payload"))
-    assert set(letters) == {unknown.id, negative.id, distant.id}
+    assert set(letters) == {unknown.id, negative.id, distant.id, huge.id, odd.id}
     assert letters[negative.id]["start"]["end_user"] == "nulhere"
     report = ledger.audit()
-    assert (report.differences, report.dead_letters, report.agrees) == ((), 3, False)
+    assert (report.differences, report.dead_letters, report.agrees) == ((), 5, False)
 
 
 def test_a_keys_last_use_is_noted(root: Path, spool: Spool, red: Team) -> None:
