@@ -72,7 +72,7 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
                 page.wait_for_load_state("networkidle")
                 take(page, name, width, theme)
             page.goto(pages["new-key"])
-            page.get_by_label("Name").fill(f"{theme}-{width}")
+            page.get_by_label("Name").fill("nightly-report")
             page.get_by_role("button", name="Create key").click()
             take(page, "key-created", width, theme)
             page.locator("summary[aria-label^=Account]").click()
@@ -91,6 +91,8 @@ def take_the_door(page: Page) -> None:
 
 
 def take(page: Page, name: str, width: int, theme: str) -> None:
+    if name == "chat":
+        page.locator("#log").evaluate("log => { log.scrollTop = 0 }")  # the question, not the end of the answer
     page.screenshot(path=FOLDER / f"{name}-{width}-{theme}.png")
     if (name, width, theme) in FOR_README:
         README.mkdir(parents=True, exist_ok=True)
