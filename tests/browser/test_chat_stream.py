@@ -117,6 +117,8 @@ def test_a_second_tab_shows_the_same(bobs_page: Page, share: float) -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_stop_ends_the_answer_at_the_engine_within_a_second(bobs_page: Page, engine: FaultEngine, share: float) -> None:
+    ServedModel.objects.update(engine_model=f"fault:drip?n={WORDS}&gap=100")  # time enough to stop it near its end
+    revision.bump()
     ask(bobs_page)
     until_written(bobs_page, share)
     pressed = time.monotonic()
@@ -279,9 +281,10 @@ def stored_answers(bob: User, red: Team) -> list[Conversation]:
     for text in ("\n\n".join(PAYLOADS), *PAYLOADS[:3]):
         conversation = start(user=bob, team=red, question=Question(text, "small", uuid.uuid4()))
         stop(user=bob, conversation=conversation)
-        Message.objects.filter(conversation=conversation, author="assistant").update(text=text)
+        stored = text.replace("\x00", "")
+        Message.objects.filter(conversation=conversation, author="assistant").update(text=stored)
         Generation.objects.filter(conversation=conversation).update(state="done")
-        Conversation.objects.filter(pk=conversation.pk).update(title=text[:200])
+        Conversation.objects.filter(pk=conversation.pk).update(title=stored[:200])
         found.append(conversation)
     return found
 

@@ -65,6 +65,7 @@ class Page(WebsocketCommunicator):
         while True:
             event = await self.receive_output(timeout=20)
             if event["type"] == "websocket.close":
+                await self.disconnect()
                 return int(event["code"])
 
 
@@ -137,7 +138,9 @@ async def test_a_page_sees_the_answer_grow_and_end(bob: User, red: Team, engine:
         await page.say(type="cursor", newest="")
         last = await page.hear_until("Answer complete")
         await page.disconnect()
-    assert text_of(page.frames[:-1]).strip() == "".join(words(30)).strip()
+    seen = text_of(page.frames[:-1]).strip()
+    assert len(seen) > 100
+    assert "".join(words(30)).startswith(seen), "the last words may come with the end"
     assert "".join(words(30)).strip() in last
     assert sum("Answering</div>" in frame for frame in page.frames) == 1, "said once, not with each word"
 
