@@ -245,7 +245,7 @@ def compact_parts(number: float) -> tuple[str, str]:
 
 
 def whole(number: int) -> str:
-    return format_decimal(number, locale=locale())
+    return formats.number_format(number)
 
 
 def decimal(number: float) -> str:
