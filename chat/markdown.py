@@ -132,8 +132,12 @@ def _adapt(state: Any) -> None:
                 pass
 
 
-_markdown = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable(["table", "strikethrough"])
-_markdown.validateLink = _link_allowed  # type: ignore[method-assign]  # markdown-it's own way to say which links it makes
+class _Markdown(MarkdownIt):
+    def validateLink(self, url: str) -> bool:  # noqa: N802  # markdown-it asks here which links it may make
+        return _link_allowed(url)
+
+
+_markdown = _Markdown("commonmark", {"html": False}, renderer_cls=_Renderer).enable(["table", "strikethrough"])
 _markdown.core.ruler.push("adapt", _adapt)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -57,6 +58,10 @@ class Meters:
     first_token: float | None
     speed: float | None  # tokens a second, after the first
     cost: Decimal | None
+
+    @property
+    def currency(self) -> str:
+        return str(settings.ENVIRONMENT.currency)
 
     @classmethod
     def of(cls, generation: Generation, cost: Decimal | None) -> "Meters":

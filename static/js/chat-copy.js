@@ -13,7 +13,7 @@ function button(thread, listing) {
   made.type = "button";
   made.className = "btn quiet small copy";
   made.textContent = thread.dataset.copy;
-  made.addEventListener("click", () => copy(listing.querySelector("code").textContent, made, thread));
+  made.addEventListener("click", () => copyListing(listing.querySelector("code"), made, thread));
   return made;
 }
 
@@ -22,12 +22,24 @@ document.addEventListener("click", async (event) => {
   if (!link) {
     return;
   }
+  if (!navigator.clipboard) {
+    return; // plain http: the link opens the text instead
+  }
   event.preventDefault();
   const answer = await fetch(link.href, { credentials: "same-origin" });
   if (answer.ok) {
     copy(await answer.text(), link, link.closest(".thread"));
   }
 });
+
+async function copyListing(code, control, thread) {
+  try {
+    await copy(code.textContent, control, thread);
+  } catch {
+    // No permission, or plain http: leave the text selected for the keyboard.
+    getSelection().selectAllChildren(code);
+  }
+}
 
 async function copy(text, control, thread) {
   await navigator.clipboard.writeText(text);
