@@ -4,6 +4,7 @@
 """
 
 import os
+from typing import cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 
@@ -17,7 +18,7 @@ from servestatic import ServeStaticASGI
 pages = get_asgi_application()  # first: it sets Django up, which the imports below need
 
 from chat.routing import websocket_urlpatterns  # noqa: E402
-from console.doors import Doors, static_headers  # noqa: E402
+from console.doors import Application, Doors, static_headers  # noqa: E402
 from console.lifespan import lifespan  # noqa: E402
 from gateway.api import application as api  # noqa: E402
 
@@ -31,7 +32,7 @@ with_files = ServeStaticASGI(
 
 application = ProtocolTypeRouter(
     {
-        "http": Doors(api=api, pages=with_files),
+        "http": Doors(api=api, pages=cast("Application", with_files)),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
         "lifespan": lifespan,
     }

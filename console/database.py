@@ -9,7 +9,7 @@ from console import env, postgres
 WITHOUT = frozenset(
     {
         "start", "serve", "test", "check", "help", "version", "collectstatic", "findstatic",
-        "makemessages", "compilemessages", "makemigrations", "diffsettings",
+        "makemessages", "compilemessages", "diffsettings",
     }
 )  # fmt: skip
 

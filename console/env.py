@@ -175,6 +175,27 @@ def _check_transport(found: Environment) -> None:
             f"BASE_URL is {found.base_url}: plain http is for this machine alone. "
             "Use https, or set INSECURE_HTTP=1 if a wire nobody else can read is all there is."
         )
+    if found.debug and not is_loopback(url.hostname):
+        raise BadSetting(f"DEBUG is for this machine alone, and BASE_URL is {found.base_url}: unset one of them.")
+
+
+def mailer(url: str) -> dict[str, object]:
+    """Django's MAILERS entry for EMAIL_URL; without one, mail is written to the terminal."""
+    if not url:
+        return {"BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    try:
+        found = environ.Env.email_url_config(url)
+    except (KeyError, ValueError) as error:
+        raise BadSetting("EMAIL_URL must look like smtp+tls://user:password@mail.example.org:587.") from error
+    options = {
+        "host": found["EMAIL_HOST"],
+        "port": found["EMAIL_PORT"] or 25,
+        "username": found["EMAIL_HOST_USER"] or "",
+        "password": found["EMAIL_HOST_PASSWORD"] or "",
+        "use_tls": found.get("EMAIL_USE_TLS", False),
+        "use_ssl": found.get("EMAIL_USE_SSL", False),
+    }
+    return {"BACKEND": found["EMAIL_BACKEND"], "OPTIONS": options if "smtp" in found["EMAIL_BACKEND"] else {}}
 
 
 def _check_proxies(found: Environment) -> None:
@@ -191,7 +212,7 @@ def _with_dotenv(given: Mapping[str, str]) -> Mapping[str, str]:
         return given
     below: dict[str, str] = {}
     reader = environ.Env()
-    reader.ENVIRON = below
+    reader.ENVIRON = below  # type: ignore[assignment]  # its own documented way
     reader.read_env(path)
     return {**below, **given}
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from console.errors import BadSetting
@@ -23,8 +24,11 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 @contextmanager
-def serving(given: str) -> Iterator[str]:
-    """Serve the GGUF file while the context lasts; yields its base URL, or an empty string when no file is given."""
+def serving(given: str, before: str = "") -> Iterator[str]:
+    """Serve the GGUF file while the context lasts; yields its base URL, or an empty string when no file is given.
+
+    `before` is the URL of the last time, which is used again if its port is free.
+    """
     if not given:
         yield ""
         return
@@ -33,7 +37,7 @@ def serving(given: str) -> Iterator[str]:
         raise BadSetting(f"LOCAL_MODEL names a file that is not there: {path}.")
     if find_spec("xllamacpp") is None:
         raise BadSetting("LOCAL_MODEL needs the extra `local`: install the package xllamacpp.")
-    port = _free_port()
+    port = _free_port(urlsplit(before).port or 0)
     # A session of its own, so that Ctrl-C lets running answers end first. Started from the main thread: the child
     # dies with the thread that made it.
     child = subprocess.Popen([sys.executable, __file__, str(port), str(path)], start_new_session=True)
@@ -46,9 +50,13 @@ def serving(given: str) -> Iterator[str]:
         child.wait()
 
 
-def _free_port() -> int:
+def _free_port(wanted: int) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 

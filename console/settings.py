@@ -3,6 +3,7 @@
 import ipaddress
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
@@ -10,6 +11,7 @@ from django.utils.csp import CSP
 from django.utils.translation import gettext_lazy as _
 
 from console import env, postgres
+from console.errors import BadSetting
 
 ENVIRONMENT = env.read()
 BASE_DIR: Path = env.ROOT
@@ -19,6 +21,8 @@ BASE_URL = ENVIRONMENT.base_url
 SECURE_TRANSPORT = BASE_URL.startswith("https://")
 
 # `manage.py serve` and a bare ASGI server face the world: they take nothing but a secret that was given to them.
+if DEBUG and sys.argv[1:2] == ["serve"]:
+    raise BadSetting("DEBUG is set: `serve` faces the world, and error pages would tell it everything.")
 _kept_secret_allowed = Path(sys.argv[0]).name == "manage.py" and sys.argv[1:2] != ["serve"]
 SECRET_KEY = env.check_secret(
     ENVIRONMENT.secret_key
@@ -97,7 +101,7 @@ TEMPLATES = [
 ]
 
 # PostgreSQL: the embedded server over its socket, or the server that DATABASE_URL names.
-_database = (
+_database: dict[str, Any] = (
     environ.Env().db_url_config(ENVIRONMENT.database_url)
     if ENVIRONMENT.database_url
     else {
@@ -157,6 +161,7 @@ SECURE_HSTS_SECONDS = 31_536_000 if SECURE_TRANSPORT else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_TRANSPORT
 SECURE_HSTS_PRELOAD = SECURE_TRANSPORT
 SECURE_SSL_REDIRECT = False  # a redirect would let a key cross in clear first; the proxy refuses plain http
+SILENCED_SYSTEM_CHECKS = ["security.W008"]  # that redirect, see above
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -193,7 +198,7 @@ STORAGES = {"staticfiles": {"BACKEND": "console.static.ModuleManifestStorage"}}
 SERVESTATIC_ALLOW_ALL_ORIGINS = False
 
 # Mail
-MAILERS = {"default": {"BACKEND": "django.core.mail.backends.console.EmailBackend"}}
+MAILERS = {"default": env.mailer(ENVIRONMENT.email_url)}
 DEFAULT_FROM_EMAIL = ENVIRONMENT.email_from
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024

@@ -70,17 +70,17 @@ class Command(BaseCommand):
     @contextmanager
     def _engines(self) -> Iterator[list[str]]:
         """What there is to talk to, as lines for people; the local model runs as long as we do."""
-        from gateway.catalogue import add_engine, import_models
+        from gateway.catalogue import add_engine, import_models, remove_engine
         from gateway.discovery import find_engines
         from gateway.models import Engine, EngineType
 
-        with local_model.serving(settings.ENVIRONMENT.local_model) as url:
+        local = Engine.objects.filter(name=local_model.NAME).first()
+        with local_model.serving(settings.ENVIRONMENT.local_model, local.url if local else "") as url:
+            if local and local.url != url:
+                remove_engine(engine=local, by=None)
+                local = None
             if url:
-                local = Engine.objects.filter(name=local_model.NAME).first()
-                if local is None:
-                    local = add_engine(name=local_model.NAME, type=EngineType.LLAMACPP, url=url)
-                local_model.move(local, url)
-                import_models(engine=local)
+                import_models(engine=local or add_engine(name=local_model.NAME, type=EngineType.LLAMACPP, url=url))
             if not Engine.objects.exists():
                 import_models(engine=add_engine(name="Demo", type=EngineType.DEMO, url="", fallback=True))
             known = set(Engine.objects.values_list("url", flat=True))
