@@ -74,7 +74,7 @@ def new_key(request: HttpRequest, slug: str) -> HttpResponse:
         raise PermissionDenied
     models = _models(user, team)
     may_serve = has_role(role_in(user, team), Role.ADMIN)
-    form = NewKeyForm(request.POST or None, models=models, may_serve=may_serve)
+    form = NewKeyForm(request.POST if request.method == "POST" else None, models=models, may_serve=may_serve)
     context = {"team": team, "form": form, "base_url": settings.BASE_URL}
     if request.method != "POST" or not form.is_valid():
         status = 422 if form.errors else 200

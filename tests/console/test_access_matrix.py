@@ -1,0 +1,150 @@
+"""Every address of the console, and what each kind of visitor gets there.
+
+A new address fails here until somebody has decided who may see it.
+"""
+
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from accounts.models import AuditEntry, Role, Team, User
+from chat.conversations import Question, start
+from chat.models import Message
+from gateway.models import Engine, EngineType, ServedModel
+from tests.factories import join, make_key, make_person
+
+pytestmark = [pytest.mark.django_db, pytest.mark.spec("S05", "S06", "S12")]
+
+DOOR = 302  # to the sign-in page
+# What the method answers to nobody, to Charlie of another team, to Vera who only reads the red team's reports, to Bob
+# its member, and to Alice its owner, who operates the platform too. The objects are Alice's.
+GET = {
+    "console:home": (DOOR, 302, 302, 302, 302),
+    "console:quickstart": (DOOR, 200, 200, 200, 200),
+    "console:team-home": (DOOR, 404, 200, 200, 200),
+    "console:new-key": (DOOR, 404, 403, 200, 200),
+    "accounts:first-sign-in": (404, 404, 404, 404, 404),
+    "accounts:keys": (DOOR, 404, 403, 200, 200),
+    "accounts:revoke-key": (DOOR, 404, 403, 404, 200),
+    "accounts:key-first-use": (DOOR, 404, 403, 404, 200),
+    "billing:usage": (DOOR, 404, 200, 200, 200),
+    "billing:usage-csv": (DOOR, 404, 200, 200, 200),
+    "billing:key-usage": (DOOR, 404, 200, 200, 200),
+    "billing:team-week": (DOOR, 404, 200, 200, 200),
+    "gateway:models": (DOOR, 404, 403, 200, 200),
+    "gateway:engines": (DOOR, 404, 404, 404, 200),
+    "gateway:remove-engine": (DOOR, 404, 404, 404, 200),
+    "chat:home": (DOOR, 200, 200, 200, 200),
+    "chat:conversation": (DOOR, 404, 404, 404, 200),
+    "chat:source": (DOOR, 404, 404, 404, 200),
+}
+POST = {
+    "accounts:preferences": (DOOR, 302, 302, 302, 302),
+    "accounts:revoke-key": (DOOR, 404, 403, 404, 302),
+    "console:new-key": (DOOR, 404, 403, 422, 422),
+    "gateway:add-engine": (DOOR, 404, 404, 404, 422),
+    "gateway:import-models": (DOOR, 404, 404, 404, 302),
+    "gateway:engine-enabled": (DOOR, 404, 404, 404, 302),
+    "gateway:remove-engine": (DOOR, 404, 404, 404, 302),
+    "chat:conversation": (DOOR, 404, 404, 404, 200),
+    "chat:stop": (DOOR, 404, 404, 404, 302),
+    "chat:again": (DOOR, 404, 404, 404, 302),
+    "chat:rename": (DOOR, 404, 404, 404, 302),
+    "chat:delete": (DOOR, 404, 404, 404, 302),
+}
+
+
+@dataclass(frozen=True)
+class Things:
+    """Alice's, for every address to name."""
+
+    key: int
+    engine: int
+    conversation: uuid.UUID
+    answer: int
+
+    def arguments(self, name: str) -> dict[str, object]:
+        room = name.partition(":")[0]
+        pk = {"accounts": self.key, "billing": self.key, "gateway": self.engine, "chat": self.conversation}.get(room)
+        return {"slug": "red", "pk": pk, "token": "made-up", "answer": self.answer}
+
+
+@pytest.fixture
+def things(red: Team, alice: User) -> Things:
+    engine = Engine.objects.create(name="demo", type=EngineType.DEMO)
+    ServedModel.objects.create(engine=engine, public_id="demo", engine_model="demo")
+    question = Question(text="How are you?", model="demo", client_id=uuid.uuid4())
+    conversation = start(user=alice, team=red, question=question)
+    answer = Message.objects.get(conversation=conversation, author=Message.Author.ASSISTANT)
+    return Things(make_key(red, owner=alice).key.pk, engine.pk, conversation.pk, answer.pk)
+
+
+@pytest.fixture
+def visitors(alice: User, bob: User, charlie: User, red: Team, blue: Team) -> list[Client]:
+    vera = make_person("Vera")
+    join(red, vera, Role.VIEWER)
+    clients = [Client()]
+    for person in (charlie, vera, bob, alice):
+        clients.append(Client())
+        clients[-1].force_login(person)
+    return clients
+
+
+def routes() -> Iterator[tuple[str, str]]:
+    """Name and pattern of every address that is ours; what lies under account/ is allauth's, each for oneself."""
+    yield from _routes(get_resolver().url_patterns, "", "")
+
+
+def _routes(patterns: list[URLPattern | URLResolver], prefix: str, space: str) -> Iterator[tuple[str, str]]:
+    for pattern in patterns:
+        place = prefix + str(pattern.pattern)
+        if place.startswith("account/"):
+            continue
+        if isinstance(pattern, URLResolver):
+            yield from _routes(pattern.url_patterns, place, f"{pattern.namespace}:" if pattern.namespace else space)
+        else:
+            yield f"{space}{pattern.name}", place
+
+
+def address(name: str, things: Things) -> str:
+    wanted = re.findall(r"<(?:\w+:)?(\w+)>", dict(routes())[name])
+    return reverse(name, kwargs={word: things.arguments(name)[word] for word in wanted})
+
+
+def test_somebody_has_decided_who_may_see_each_address() -> None:
+    assert {name for name, _ in routes()} == GET.keys() | POST.keys()
+
+
+@pytest.mark.parametrize("name", GET)
+def test_what_each_visitor_gets(name: str, things: Things, visitors: list[Client]) -> None:
+    before = AuditEntry.objects.count()
+    answers = [visitor.get(address(name, things)) for visitor in visitors]
+
+    assert tuple(answer.status_code for answer in answers) == GET[name]
+    if GET[name][0] == DOOR:
+        assert answers[0].headers["location"].startswith("/account/login/")
+    assert AuditEntry.objects.count() == before
+
+
+@pytest.mark.parametrize("name", POST)
+def test_what_each_visitor_may_change(name: str, things: Things, visitors: list[Client]) -> None:
+    place = address(name, things)
+    refused = [visitor.post(place).status_code for visitor in visitors[:-1]]
+
+    assert (*refused, visitors[-1].post(place).status_code) == POST[name]
+
+
+@pytest.mark.parametrize("name", POST)
+def test_a_get_changes_nothing_and_a_post_needs_its_token(name: str, things: Things, alice: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+    before = AuditEntry.objects.count()
+
+    assert client.get(address(name, things)).status_code in {200, 405}
+    assert client.post(address(name, things)).status_code == 403
+    assert AuditEntry.objects.count() == before
