@@ -8,10 +8,17 @@ from django.utils.translation import gettext_lazy as _
 from chat.conversations import TITLE_LENGTH, Question
 
 
+class WordsField(forms.CharField):
+    """Text that is kept whatever it holds; PostgreSQL cannot store NUL."""
+
+    def to_python(self, value: object) -> str:
+        return str(super().to_python(value) or "").replace("\x00", "\ufffd")
+
+
 class QuestionForm(forms.Form):
     """The composer. What is wrong with a question is said by the verb, in the page's own words."""
 
-    text = forms.CharField(required=False, strip=False)
+    text = WordsField(required=False, strip=False)
     model = forms.CharField(required=False, max_length=200)
     client_id = forms.UUIDField(required=False)
 

@@ -40,6 +40,7 @@ ERRORS = {
     "busy": gettext_lazy("An answer is being written. Stop it, or wait for its end; your text stays here."),
     "empty": gettext_lazy("Write a question first."),
     "too_long": gettext_lazy("A question may have at most 100,000 characters. Your text stays here."),
+    "unreadable": gettext_lazy("The question did not arrive whole. Reload the page and ask again."),
     "no_model": gettext_lazy("Choose a model that your team may use."),
 }
 

@@ -29,7 +29,9 @@ def home(request: HttpRequest) -> HttpResponse:
     user, team = signed_in(request.user), _team(request)
     form = QuestionForm(request.POST or None)
     problem = ""
-    if request.method == "POST" and form.is_valid() and team is not None:
+    if request.method == "POST" and not form.is_valid():
+        problem = sentence("unreadable")
+    elif request.method == "POST" and team is not None:
         try:
             return redirect("chat:conversation", conversations.start(user=user, team=team, question=form.question()).pk)
         except ChatError as error:
@@ -46,7 +48,9 @@ def conversation(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     user, found = signed_in(request.user), _own(request, pk)
     form = QuestionForm(request.POST or None)
     problem = ""
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and not form.is_valid():
+        problem = sentence("unreadable")
+    elif request.method == "POST":
         try:
             conversations.ask(user=user, conversation=found, question=form.question())
             return redirect("chat:conversation", pk)
