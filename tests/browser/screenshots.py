@@ -74,6 +74,7 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
             page.goto(pages["new-key"])
             page.get_by_label("Name").fill("nightly-report")
             page.get_by_role("button", name="Create key").click()
+            expect(page.locator("#secret")).to_be_visible()
             take(page, "key-created", width, theme)
             page.locator("summary[aria-label^=Account]").click()
             take(page, "menu", width, theme)
