@@ -1,6 +1,6 @@
-"""A real engine: llama.cpp with a small model, run by the environment of `tests/engine/requirements.lock`.
+"""A real engine: llama.cpp with a small model, run by the environment of `tests/real_engine/requirements.lock`.
 
-    .venv-engine/bin/python tests/engine/llamacpp.py PORT FOLDER
+    .venv-engine/bin/python tests/real_engine/llamacpp.py PORT FOLDER
 
 The model comes from a package in four parts and is put together once in FOLDER. Prints "ready" when it answers, and
 ends with the process that started it.
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 MODEL = "gemma-3-270m"
-CONTEXT = 2048  # tokens a slot
+CONTEXT = 512  # tokens a slot; also the longest answer
 SLOTS = 2
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
