@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -65,7 +66,8 @@ class Recorder:
                 await response.write(chunk)
         if request.method == "POST" and answer.status == 200:
             self._remember(bytes(body))
-        await response.write_eof()
+        with suppress(ConnectionError):  # a reader may leave after [DONE]
+            await response.write_eof()
         return response
 
     def _remember(self, body: bytes) -> None:
