@@ -59,10 +59,10 @@ def owner_of_first_link(token: str) -> User | None:
         state = signing.TimestampSigner(salt=_SALT).unsign_object(token, max_age=FIRST_LINK_SECONDS)
     except signing.BadSignature:
         return None
-    if not isinstance(state, dict):
+    pk = state.get("user") if isinstance(state, dict) else None
+    if not isinstance(pk, int):
         return None
-    users = User.objects.select_for_update().filter(pk=state.get("user"), is_active=True, is_operator=True)
-    user = users.first()
+    user = User.objects.select_for_update().filter(pk=pk, is_active=True, is_operator=True).first()
     return user if user and _state(user) == state else None
 
 

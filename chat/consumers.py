@@ -71,7 +71,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     """One page on one conversation."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]  # channels has no types
+        super().__init__(*args, **kwargs)
         self._watching: asyncio.Task[None] | None = None
         self._cursor: asyncio.Future[int | None] | None = None
         self._unacked = Unacked()
@@ -84,7 +84,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         """Accept first: a refused handshake looks like a lost connection, and pages would try again for ever."""
-        await self.accept()  # type: ignore[no-untyped-call]  # channels has no types
+        await self.accept()
         user = self.scope.get("user")
         if not isinstance(user, User) or not user.is_active:
             await self._leave(SIGNED_OUT)
@@ -192,7 +192,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self._unacked.frame += 1
         framed = f'{fragment}<data id="frame" value="{self._unacked.frame}" hx-swap-oob="true"></data>'
         self._unacked.sent(len(framed.encode()))
-        await self.send(text_data=framed)  # type: ignore[no-untyped-call]  # channels has no types
+        await self.send(text_data=framed)
 
     def _sign_out(self) -> None:
         self._leaving = asyncio.create_task(self._leave(SIGNED_OUT))
@@ -207,7 +207,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if not self._closed:
             self._closed = True
             self._wake.set()
-            await self.close(code)  # type: ignore[no-untyped-call]  # channels has no types
+            await self.close(code)
 
 
 async def _wait(event: asyncio.Event, at_most: float) -> None:

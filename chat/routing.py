@@ -16,6 +16,6 @@ async def refuse(scope: Scope, receive: Any, send: Any) -> None:
 
 
 websocket_urlpatterns = [
-    path("ws/chat/<uuid:pk>/", ChatConsumer.as_asgi()),  # type: ignore[no-untyped-call]  # channels has no types
+    path("ws/chat/<uuid:pk>/", ChatConsumer.as_asgi()),
     re_path(r"", refuse),  # type: ignore[arg-type]  # URLRouter calls it as an ASGI application
 ]
