@@ -9,6 +9,7 @@ from wsgiref.headers import Headers
 
 from django.conf import settings
 
+from billing.ids import new_request
 from console.lifespan import listening
 from gateway.running import drain_flag
 
@@ -73,7 +74,9 @@ async def refuse(send: Send) -> None:
     """In the API's own shape: its clients then know to try again, and people do not come this far."""
     message = "This server is restarting. Try again."
     error = {"message": message, "type": "server_error", "code": "draining", "param": None}
-    await answer(send, 503, {"error": error}, [(b"retry-after", RETRY_AFTER), (b"connection", b"close")])
+    name = str(new_request().id).encode()
+    headers = [(b"retry-after", RETRY_AFTER), (b"connection", b"close"), (b"x-request-id", name), (b"id", name)]
+    await answer(send, 503, {"error": error}, headers)
 
 
 async def answer(send: Send, status: int, body: object, headers: list[tuple[bytes, bytes]] | None = None) -> None:
