@@ -14,6 +14,7 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from console.env import ROOT
 from console.errors import BadSetting
 
 NAME = "Local model"
@@ -40,7 +41,8 @@ def serving(given: str, before: str = "") -> Iterator[str]:
     port = _free_port(urlsplit(before).port or 0)
     # A session of its own, so that Ctrl-C lets running answers end first. Started from the main thread: the child
     # dies with the thread that made it.
-    child = subprocess.Popen([sys.executable, __file__, str(port), str(path)], start_new_session=True)
+    command = [sys.executable, "-m", __name__, str(port), str(path)]
+    child = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_for(url, child)
