@@ -12,6 +12,7 @@ from django.conf import settings
 from billing.ids import new_request
 from console.lifespan import listening
 from gateway.running import drain_flag
+from gateway.snapshot import holder
 
 RETRY_AFTER = b"5"  # seconds
 
@@ -64,7 +65,7 @@ class Doors:
 async def readyz(send: Send) -> None:
     if drain_flag.is_set():
         await answer(send, 503, {"status": "draining"})
-    elif not listening.database_answers:
+    elif not (listening.database_answers and holder.loaded):
         await answer(send, 503, {"status": "no database"})
     else:
         await answer(send, 200, {"status": "ok"})

@@ -40,7 +40,7 @@ GET = {
     "gateway:engines": (DOOR, 404, 404, 404, 200),
     "gateway:remove-engine": (DOOR, 404, 404, 404, 200),
     "chat:home": (DOOR, 200, 200, 200, 200),
-    "chat:conversation": (DOOR, 404, 404, 404, 200),
+    "chat:conversation": (DOOR, 404, 404, 404, 422),
     "chat:source": (DOOR, 404, 404, 404, 200),
 }
 POST = {
@@ -51,7 +51,7 @@ POST = {
     "gateway:import-models": (DOOR, 404, 404, 404, 302),
     "gateway:engine-enabled": (DOOR, 404, 404, 404, 302),
     "gateway:remove-engine": (DOOR, 404, 404, 404, 302),
-    "chat:conversation": (DOOR, 404, 404, 404, 200),
+    "chat:conversation": (DOOR, 404, 404, 404, 422),
     "chat:stop": (DOOR, 404, 404, 404, 302),
     "chat:again": (DOOR, 404, 404, 404, 302),
     "chat:rename": (DOOR, 404, 404, 404, 302),

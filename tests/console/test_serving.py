@@ -53,7 +53,9 @@ def ask(server: LiveServer, key: str, model: str) -> http.client.HTTPResponse:
     body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "the prompt's canary"}]}
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json", "connection": "close"}
     connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
-    return connection.getresponse()
+    answer = connection.getresponse()
+    assert answer.status == 200
+    return answer
 
 
 @pytest.mark.spec("F22", "R11")
