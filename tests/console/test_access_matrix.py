@@ -40,7 +40,7 @@ GET = {
     "gateway:engines": (DOOR, 404, 404, 404, 200),
     "gateway:remove-engine": (DOOR, 404, 404, 404, 200),
     "chat:home": (DOOR, 200, 200, 200, 200),
-    "chat:conversation": (DOOR, 404, 404, 404, 422),
+    "chat:conversation": (DOOR, 404, 404, 404, 200),
     "chat:source": (DOOR, 404, 404, 404, 200),
 }
 POST = {
