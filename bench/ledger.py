@@ -1,27 +1,16 @@
 """How many ended requests a second the ledger takes into PostgreSQL, roll-ups included.
 
-Against: the same rows by a bare COPY into a table of the same shape, in the same run. Needs a database that may be
-written to (it adds a team and its rows): DATABASE_URL=… python -m bench.ledger [rows]
+Against: the same rows by a bare COPY into a table of the same shape, in the same run. python -m bench.ledger [rows]
 """
 
-import os
 import random
 import sys
 import time
+from decimal import Decimal
 
-import django
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
-django.setup()
-
-from decimal import Decimal  # noqa: E402 - Django must be set up first
-
-from django.db import connection, transaction  # noqa: E402
-
-from accounts.models import Team  # noqa: E402
-from billing import ledger  # noqa: E402
-from billing.ids import new_request  # noqa: E402
-from billing.records import Counts, Ended, Final, Start, UnitPrices  # noqa: E402
+from bench.scratch import scratch
+from billing.ids import new_request
+from billing.records import Counts, Ended, Final, Start, UnitPrices
 
 MODELS = [f"model-{number}" for number in range(12)]
 PRICE = UnitPrices(Decimal("0.9"), Decimal("0.45"), Decimal("4.0"), Decimal("4.0"))
@@ -41,6 +30,11 @@ def ended(team_id: int, at_ms: int) -> Ended:
 
 
 def main(total: int, batch: int = 5000) -> None:
+    from django.db import connection, transaction  # once Django is set up
+
+    from accounts.models import Team
+    from billing import ledger
+
     team = Team.objects.create(slug=f"bench-{time.time_ns()}", name="Bench", time_zone="Europe/Paris")
     now = time.time_ns() // 1_000_000
     rows = [ended(team.pk, now - 1_800_000 + 1_800_000 * place // total) for place in range(total)]
@@ -63,4 +57,5 @@ def main(total: int, batch: int = 5000) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+    with scratch():
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
