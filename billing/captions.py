@@ -8,7 +8,7 @@ from enum import StrEnum
 from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent
 from django.conf import settings
 from django.utils import formats
-from django.utils.translation import get_language, ngettext, to_locale
+from django.utils.translation import get_language, ngettext, pgettext, to_locale
 from django.utils.translation import gettext as _
 
 from billing.charts import Column
@@ -16,6 +16,7 @@ from billing.periods import Period
 from billing.reports import Group, Report, Sums
 
 NOTABLE = 0.4  # a series with this share of the whole is named in the heading
+MILLION = 1_000_000  # from here on, Spanish and French say "of tokens"
 SMALL = Decimal("0.01")  # money below this gets more decimals
 
 
@@ -206,6 +207,8 @@ def _axis_label(moment: date | datetime, place: int, running: int | None, period
 def _amount_said(sums: Sums, metric: Metric) -> str:
     match metric:
         case Metric.TOKENS:
+            if sums.tokens >= MILLION:
+                return pgettext("millions", "%s tokens") % compact(sums.tokens)
             return ngettext("%s token", "%s tokens", sums.tokens) % compact(sums.tokens)
         case Metric.REQUESTS:
             return ngettext("%s request", "%s requests", sums.requests) % whole(sums.requests)
@@ -234,7 +237,7 @@ def locale() -> str:
 
 
 def compact(number: float) -> str:
-    return format_compact_decimal(number, locale=locale(), fraction_digits=1).replace(" ", " ")
+    return format_compact_decimal(number, locale=locale(), fraction_digits=1)
 
 
 def compact_parts(number: float) -> tuple[str, str]:
@@ -257,7 +260,7 @@ def percent(part: float) -> str:
 
 
 def _one_decimal() -> str:
-    space = " " if locale()[:2] in {"es", "fr"} else ""
+    space = "\u00a0" if locale()[:2] in {"es", "fr"} else ""
     return f"#,##0.#{space}%"
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import audit, revision
 from accounts.callers import Caller
@@ -51,9 +52,9 @@ def add_engine(
     if type not in EngineType.values:
         raise EngineNotAdded(f"There is no engine type {type!r}. Known are: {', '.join(EngineType.values)}.")
     if not name:
-        raise EngineNotAdded("An engine needs a name.")
+        raise EngineNotAdded(_("An engine needs a name."))
     if Engine.objects.filter(name=name).exists():
-        raise EngineNotAdded(f"There is already an engine named {name!r}.")
+        raise EngineNotAdded(_("There is already an engine named “%(name)s”.") % {"name": name})
     engine = Engine.objects.create(
         name=name,
         type=type,
@@ -120,9 +121,9 @@ def base_url(given: str) -> str:
     url = given.strip().rstrip("/").removesuffix("/v1").rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise EngineNotAdded("An engine's address looks like http://127.0.0.1:11434.")
+        raise EngineNotAdded(_("An engine's address looks like http://127.0.0.1:11434."))
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise EngineNotAdded("An engine's address has no user, password, query or fragment; give the key apart.")
+        raise EngineNotAdded(_("An engine's address has no user, password, query or fragment; give the key apart."))
     return url
 
 

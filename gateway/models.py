@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class EngineType(models.TextChoices):
-    OPENAI = "openai", "OpenAI-compatible"
+    OPENAI = "openai", _("OpenAI-compatible")
     VLLM = "vllm", "vLLM"
     OLLAMA = "ollama", "Ollama"
     LLAMACPP = "llamacpp", "llama.cpp"

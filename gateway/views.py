@@ -83,7 +83,7 @@ def _import(request: HttpRequest, engine: Engine, user: User) -> None:
     try:
         served = import_models(engine=engine, by=user)
     except GatewayError as error:
-        messages.warning(request, _("%(name)s: %(problem)s") % {"name": engine.name, "problem": error.message})
+        messages.warning(request, _("%(name)s: %(problem)s") % {"name": engine.name, "problem": _(error.message)})
         return
     told = ngettext("%(name)s serves %(count)d model.", "%(name)s serves %(count)d models.", len(served))
     messages.success(request, told % {"name": engine.name, "count": len(served)})

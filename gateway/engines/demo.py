@@ -18,7 +18,7 @@ CONTEXT = 8192
 PACE = 0.02  # seconds a token: fifty a second, about as fast as one reads ahead
 _TOKEN = re.compile(r"\s*(?:\w{1,8}|[^\w\s])|\s+")
 
-ANSWER = """\
+ENGLISH = """\
 This is Tertulia's **demo engine**. No model is behind it: it gives this same answer to whatever you ask, \
 so that you can try the console before an engine is connected. You asked:
 
@@ -49,6 +49,77 @@ python manage.py add_engine --name local --type ollama --url http://127.0.0.1:11
 
 Its models then appear here, and this demo steps aside.
 """
+
+SPANISH = """\
+Este es el **motor de demostración** de Tertulia. Detrás no hay ningún modelo: da esta misma respuesta a cualquier \
+pregunta, para que pruebes la consola antes de conectar un motor. Has preguntado:
+
+> {question}
+
+## Qué estás viendo
+
+El texto llega token a token, como llegaría de un modelo, y cada token se cuenta:
+
+- **Chat** guarda la conversación, también si recargas o cierras la página.
+- **Claves** deja que los programas llamen a los mismos modelos.
+- **Consumo** muestra los tokens de ambos, por modelo y por clave.
+
+## Cómo conectar un motor de verdad
+
+| Motor | Dirección habitual | Tipo |
+|---|---|---|
+| Ollama | `http://127.0.0.1:11434` | `ollama` |
+| vLLM | `http://127.0.0.1:8000` | `vllm` |
+| llama.cpp | `http://127.0.0.1:8080` | `llamacpp` |
+| LM Studio | `http://127.0.0.1:1234` | `openai` |
+
+Quien opera la instalación lo añade en la página **Motores**, o en un terminal:
+
+```sh
+python manage.py add_engine --name local --type ollama --url http://127.0.0.1:11434
+```
+
+Sus modelos aparecen entonces aquí, y esta demostración se aparta.
+"""
+
+FRENCH = """\
+Voici le **moteur de démonstration** de Tertulia. Il n’y a aucun modèle derrière : il donne cette même réponse à \
+toute question, pour que vous essayiez la console avant de connecter un moteur. Vous avez demandé :
+
+> {question}
+
+## Ce que vous voyez
+
+Le texte arrive token par token, comme il viendrait d’un modèle, et chaque token est compté :
+
+- **Chat** garde la conversation, même si vous rechargez ou fermez la page.
+- **Clés** permet aux programmes d’appeler les mêmes modèles.
+- **Consommation** montre les tokens des deux, par modèle et par clé.
+
+## Comment connecter un vrai moteur
+
+| Moteur | Adresse habituelle | Type |
+|---|---|---|
+| Ollama | `http://127.0.0.1:11434` | `ollama` |
+| vLLM | `http://127.0.0.1:8000` | `vllm` |
+| llama.cpp | `http://127.0.0.1:8080` | `llamacpp` |
+| LM Studio | `http://127.0.0.1:1234` | `openai` |
+
+La personne qui exploite l’installation l’ajoute à la page **Moteurs**, ou dans un terminal :
+
+```sh
+python manage.py add_engine --name local --type ollama --url http://127.0.0.1:11434
+```
+
+Ses modèles apparaissent alors ici, et cette démonstration s’efface.
+"""
+
+# Common words of one language that the other two do not have; the first wins a draw.
+TELLING = {
+    ENGLISH: "the to is of what how who why and in it with for write explain about are you can this",
+    SPANISH: "qué cómo cuál cuándo dónde quién cuánto por para con sobre el los del y está dime escribe explica hola",
+    FRENCH: "quoi comment quel quelle quand où qui pour avec dans sur le les une des du et est je explique bonjour",
+}
 
 
 class DemoEngine:
@@ -88,11 +159,17 @@ def _answer(body: Mapping[str, Any]) -> tuple[list[str], str]:
     """The tokens of the answer and why it ends."""
     question = " ".join(_question(body).split()) or "…"
     shown = question if len(question) <= 200 else question[:199] + "…"
-    tokens = _TOKEN.findall(ANSWER.replace("{question}", shown))
+    tokens = _TOKEN.findall(_text_for(question).replace("{question}", shown))
     limit = body.get("max_tokens") or body.get("max_completion_tokens")
     if isinstance(limit, int) and limit < len(tokens):
         return tokens[:limit], "length"
     return tokens, "stop"
+
+
+def _text_for(question: str) -> str:
+    """The answer in the language of most of the question's telling words."""
+    words = re.findall(r"\w+", question.lower())
+    return max(TELLING, key=lambda text: sum(word in TELLING[text].split() for word in words))
 
 
 def _question(body: Mapping[str, Any]) -> str:

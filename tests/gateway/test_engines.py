@@ -111,10 +111,23 @@ def test_the_demo_says_that_it_is_one_and_counts_its_tokens() -> None:
     body = {"messages": [{"role": "user", "content": "¿Quién eres?"}], "max_tokens": 40}
     chunks = collect(route_to("demo"), body)
     texts = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks if chunk["choices"]]
-    assert "demo engine" in "".join(texts)
+    assert "motor de demostración" in "".join(texts)
     assert chunks[-2]["choices"][0]["finish_reason"] == "length"
     assert chunks[-1]["usage"]["completion_tokens"] == 40 == len([text for text in texts if text])
     assert chunks[-1]["usage"]["prompt_tokens"] == 3 + count("¿Quién eres?")
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("¿Qué es HTTP?", "motor de demostración"),
+        ("Où est la gare ?", "moteur de démonstration"),
+        ("π", "demo engine"),
+    ],
+)
+def test_the_demo_answers_in_the_language_of_the_question(question: str, said: str) -> None:
+    chunks = collect(route_to("demo"), {"messages": [{"role": "user", "content": question}], "max_tokens": 40})
+    assert said in "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks if chunk["choices"])
 
 
 def test_the_demos_whole_answer_is_markdown_of_several_kinds() -> None:

@@ -1,7 +1,7 @@
 from argparse import ArgumentParser
 from pathlib import Path
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, no_translations
 from django.db import transaction
 
 from gateway.catalogue import add_engine, import_models
@@ -22,6 +22,7 @@ class Command(BaseCommand):
             "--model", action="append", default=[], metavar="ID", help="offer this one; may be repeated"
         )
 
+    @no_translations
     def handle(
         self,
         *,
