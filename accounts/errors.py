@@ -3,11 +3,15 @@
 AccountsError
 ├── InvalidKey        the key is malformed, unknown, revoked or expired (`reason` says which, for the log alone)
 ├── NotAllowed        the person may see the thing, but not do this with it
+├── AlreadyIssued     the form that asks for a key has made one before (`key`)
 ├── LastOwner         a team must keep one owner
 └── UnreadableSecret  a stored secret was encrypted with a key that is gone
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from accounts.models import ApiKey
 
 type KeyProblem = Literal["absent", "malformed", "unknown", "revoked", "expired"]
 
@@ -26,6 +30,14 @@ class InvalidKey(AccountsError):
 
 class NotAllowed(AccountsError):
     pass
+
+
+class AlreadyIssued(AccountsError):
+    """The secret was shown then, and is stored nowhere."""
+
+    def __init__(self, key: "ApiKey") -> None:
+        super().__init__(key.pk)
+        self.key = key
 
 
 class LastOwner(AccountsError):

@@ -4,6 +4,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 
+THEME_COOKIE = "theme"
 THEMES = [("", _("as the system")), ("light", _("light")), ("dark", _("dark"))]
 
 
@@ -19,6 +20,27 @@ class PreferencesForm(forms.Form):
         if theme := self.cleaned_data["theme"]:
             user.theme = "" if theme == "system" else theme
         user.save(update_fields=["language", "theme"])
+
+    def cookies(self) -> dict[str, str]:
+        chosen = {
+            settings.LANGUAGE_COOKIE_NAME: self.cleaned_data["language"],
+            THEME_COOKIE: self.cleaned_data["theme"],
+        }
+        return {name: value for name, value in chosen.items() if value}
+
+
+class ProfileForm(forms.Form):
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=150,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+        help_text=_("What the console calls you, and what the others in your teams see."),
+    )
+
+    def save(self, user: User) -> None:
+        user.name = self.cleaned_data["name"]
+        user.save(update_fields=["name"])
 
 
 class KeyFilterForm(forms.Form):

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, Q
@@ -20,6 +21,7 @@ from django.utils import timezone
 
 from accounts import audit, revision
 from accounts.callers import Caller
+from accounts.errors import AlreadyIssued
 from accounts.models import ApiKey, Team, User
 
 PREFIX = "sk-tert-"
@@ -59,8 +61,16 @@ def issue_key(
     owner: User | None = None,
     models: list[str] | None = None,
     expires_at: datetime | None = None,
+    form_id: UUID | None = None,
 ) -> IssuedKey:
-    """A personal key when it has an owner, else a service key of the team. `models` None: all of the team's."""
+    """A personal key when it has an owner, else a service key of the team. `models` None: all of the team's.
+
+    Raises AlreadyIssued when the form has made a key before: it was sent twice, or its answer loaded again.
+    """
+    if form_id:
+        Team.objects.select_for_update(no_key=True).get(pk=team.pk)  # one after another, else both would find none
+        if made := ApiKey.objects.filter(form_id=form_id).first():
+            raise AlreadyIssued(made)
     secret = new_secret()
     key = ApiKey.objects.create(
         team=team,
@@ -72,6 +82,7 @@ def issue_key(
         models=models,
         created_by=by,
         expires_at=expires_at,
+        form_id=form_id,
     )
     audit.record("key.created", by=by, team=team, subject=key, personal=owner is not None)
     revision.bump()

@@ -106,6 +106,7 @@ class ApiKey(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     revoked_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     last_used_at = models.DateTimeField(null=True, blank=True)
+    form_id = models.UUIDField(null=True, blank=True, unique=True)  # of the form that made it: sent twice, it makes one
     # Last, as in Team. Public model ids; null means all of the team's.
     models = ArrayField(models.CharField(max_length=200), null=True, blank=True, default=None)
 

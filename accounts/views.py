@@ -4,21 +4,26 @@ from dataclasses import dataclass
 
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.utils import perform_login
+from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.middleware import HtmxDetails
 
-from accounts.access import has_role, may_create_keys, role_in, signed_in, team_for
-from accounts.forms import KeyFilterForm, PreferencesForm
+from accounts.access import has_role, may_create_keys, memberships, role_in, signed_in, team_for
+from accounts.forms import KeyFilterForm, PreferencesForm, ProfileForm
 from accounts.keys import revoke_key, visible_keys
 from accounts.models import ApiKey, Role, Team, User
 from accounts.people import owner_of_first_link
+
+COOKIE_SECONDS = 365 * 24 * 3600
 
 
 @login_not_required
@@ -37,14 +42,34 @@ def first_sign_in(request: HttpRequest, token: str) -> HttpResponse:
         return response
 
 
+@login_not_required
 @require_POST
 def preferences(request: HttpRequest) -> HttpResponse:
+    """Kept with the person, and in cookies for the pages before the door."""
     form = PreferencesForm(request.POST)
-    if form.is_valid():
-        form.save(signed_in(request.user))
     after = request.POST.get("next", "/")
     safe = url_has_allowed_host_and_scheme(after, allowed_hosts={request.get_host()}, require_https=request.is_secure())
-    return redirect(after if safe else "/")
+    response = redirect(after if safe else "/")
+    if form.is_valid():
+        if isinstance(request.user, User):
+            form.save(request.user)
+        for cookie, value in form.cookies().items():
+            response.set_cookie(
+                cookie, value, max_age=COOKIE_SECONDS, secure=settings.SECURE_TRANSPORT, httponly=True, samesite="Lax"
+            )
+    return response
+
+
+@require_http_methods(["GET", "POST"])
+def profile(request: HttpRequest) -> HttpResponse:
+    user = signed_in(request.user)
+    form = ProfileForm(request.POST if request.method == "POST" else None, initial={"name": user.name})
+    if request.method == "POST" and form.is_valid():
+        form.save(user)
+        messages.success(request, _("Saved."))
+        return redirect("accounts:profile")
+    context = {"form": form, "memberships": memberships(user).select_related("team").order_by("team__name")}
+    return render(request, "accounts/profile.html", context, status=422 if form.errors else 200)
 
 
 @dataclass(frozen=True, slots=True)

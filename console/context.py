@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 
 from accounts.access import role_in, teams_of
+from accounts.forms import THEME_COOKIE
 from accounts.models import Team, User
 from console import VERSION
 
@@ -13,8 +15,15 @@ TEAM_IN_SESSION = "team"
 
 def shell(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
-    theme = user.theme if isinstance(user, User) else ""
-    base: dict[str, Any] = {"theme": theme, "version": VERSION, "team": None, "teams": [], "role": None}
+    theme = user.theme if isinstance(user, User) else request.COOKIES.get(THEME_COOKIE, "")
+    base: dict[str, Any] = {
+        "theme": theme if theme in {"light", "dark"} else "",
+        "version": VERSION,
+        "signup_open": settings.ENVIRONMENT.signup == "open",
+        "team": None,
+        "teams": [],
+        "role": None,
+    }
     if not isinstance(user, User) or not user.is_active:
         return base
     teams = teams_of(user)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from django import forms
 from django.utils import timezone
@@ -14,6 +15,7 @@ LIVES = [("90", _("In 90 days")), ("30", _("In 30 days")), ("365", _("In 365 day
 
 
 class NewKeyForm(forms.Form):
+    form_id = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4, required=False)
     name = forms.CharField(
         label=_("Name"),
         max_length=100,
@@ -43,6 +45,7 @@ class NewKeyForm(forms.Form):
             owner=None if chosen.get("owner") == "team" else by,
             models=chosen["models"] or None,
             expires_at=self._expires_at(),
+            form_id=chosen["form_id"],
         )
 
     def _expires_at(self) -> datetime | None:

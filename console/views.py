@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.access import chat_caller, has_role, may_create_keys, role_in, signed_in, team_for, teams_of
-from accounts.errors import NotAllowed
+from accounts.errors import AlreadyIssued, NotAllowed
 from accounts.models import ApiKey, Role, Team, User
 from chat.models import Conversation
 from console.context import TEAM_IN_SESSION, current_team
@@ -67,7 +67,10 @@ def team_home(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "POST"])
 def new_key(request: HttpRequest, slug: str) -> HttpResponse:
-    """The answer to the POST is the one time that the secret is shown; it is stored nowhere, so not redirected to."""
+    """The answer to the POST is the one time that the secret is shown; it is stored nowhere, so not redirected to.
+
+    Loading that answer again posts again, which makes no second key.
+    """
     team = team_for(request.user, slug, role=Role.MEMBER)
     user = signed_in(request.user)
     if not may_create_keys(user, team):
@@ -79,7 +82,10 @@ def new_key(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method != "POST" or not form.is_valid():
         status = 422 if form.errors else 200
         return render(request, "console/new_key.html", context, status=status)
-    issued = form.save(team=team, by=user)
+    try:
+        issued = form.save(team=team, by=user)
+    except AlreadyIssued as error:
+        return render(request, "console/key_made_before.html", context | {"key": error.key})
     model = (issued.key.models or models or ["model"])[0]
     return render(request, "console/key_created.html", context | {"issued": issued, "key": issued.key, "model": model})
 
@@ -89,8 +95,13 @@ def quickstart(request: HttpRequest) -> HttpResponse:
     team = current_team(request, teams_of(request.user))
     if team is None:
         return render(request, "console/no_team.html")
-    models = _models(signed_in(request.user), team)
-    return render(request, "console/quickstart.html", {"team": team, "models": models, "base_url": settings.BASE_URL})
+    context = {
+        "team": team,
+        "models": _models(signed_in(request.user), team),
+        "base_url": settings.BASE_URL,
+        "may_create_keys": may_create_keys(request.user, team),
+    }
+    return render(request, "console/quickstart.html", context)
 
 
 def _steps(user: User, team: Team) -> list[Step]:

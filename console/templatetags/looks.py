@@ -10,6 +10,17 @@ from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 
+# What a browser calls itself holds the names of those it is kin to: the first that fits is its own.
+BROWSERS = {"Edg": "Edge", "OPR/": "Opera", "Firefox": "Firefox", "Chrome": "Chrome", "Safari": "Safari"}
+SYSTEMS = {
+    "Android": "Android",
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Windows": "Windows",
+    "Mac OS": "macOS",
+    "CrOS": "ChromeOS",
+    "Linux": "Linux",
+}
 UNDRESSED = (forms.CheckboxInput, forms.RadioSelect, forms.CheckboxSelectMultiple, forms.HiddenInput)
 
 
@@ -39,6 +50,8 @@ def control(field: BoundField) -> SafeString:
     widget = field.field.widget
     if isinstance(widget, UNDRESSED):
         return field.as_widget()
+    if widget.attrs.get("placeholder") == str(field.label):
+        del widget.attrs["placeholder"]  # allauth's, which say the label again
     dress = "select" if isinstance(widget, forms.Select) else "input"
     return field.as_widget(attrs={"class": f"{dress} {widget.attrs.get('class', '')}".rstrip()})
 
@@ -46,3 +59,10 @@ def control(field: BoundField) -> SafeString:
 @register.filter
 def is_checkbox(field: BoundField) -> bool:
     return isinstance(field.field.widget, forms.CheckboxInput)
+
+
+@register.filter
+def browser(user_agent: str) -> str:
+    """“Firefox, Linux” out of the line that browsers send; the line itself, cut, when it names none we know."""
+    known = [next((word for mark, word in names.items() if mark in user_agent), "") for names in (BROWSERS, SYSTEMS)]
+    return ", ".join(filter(None, known)) or user_agent[:60]

@@ -44,7 +44,7 @@ GET = {
     "chat:source": (DOOR, 404, 404, 404, 200),
 }
 POST = {
-    "accounts:preferences": (DOOR, 302, 302, 302, 302),
+    "accounts:preferences": (302, 302, 302, 302, 302),
     "accounts:revoke-key": (DOOR, 404, 403, 404, 302),
     "console:new-key": (DOOR, 404, 403, 422, 422),
     "gateway:add-engine": (DOOR, 404, 404, 404, 422),
