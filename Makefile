@@ -44,7 +44,7 @@ check: .venv/.dev ## style, types, walls between the rooms, migrations, settings
 	@$(BIN)/python -m tests.catalogues
 
 bench: .venv/.dev ## every benchmark in bench/, with its calibrator
-	@for name in spool ledger start; do echo "== $$name"; $(BIN)/python -m bench.$$name || exit 1; done
+	@for name in spool ledger start gateway; do echo "== $$name"; $(BIN)/python -m bench.$$name || exit 1; done
 
 lock: .venv/.dev ## renew the locks from pyproject.toml and tests/real_engine/requirements.in
 	@$(LOCK) pyproject.toml -o requirements.lock
