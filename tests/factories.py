@@ -12,8 +12,9 @@ PASSWORD = "correct horse battery staple"
 _numbers = itertools.count(1)
 
 
-def make_person(name: str, *, is_operator: bool = False) -> User:
-    return create_person(email=f"{name.lower()}@example.org", name=name, password=PASSWORD, is_operator=is_operator)
+def make_person(name: str, *, email: str = "", is_operator: bool = False) -> User:
+    email = email or f"{name.lower()}@example.org"
+    return create_person(email=email, name=name, password=PASSWORD, is_operator=is_operator)
 
 
 def make_team(name: str, *, owner: User, time_zone: str = "UTC") -> Team:

@@ -6,17 +6,20 @@ the tests' database and server.
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import Team, User
 from tests.browser.conftest import Visitor
 from tests.browser.month import write_a_month
-from tests.browser.steps import create_key, sign_in
+from tests.browser.steps import create_key, let_in
 from tests.factories import make_key
+from tests.server import LiveServer
 
 FOLDER = Path(os.environ.get("SCREENSHOTS", ".data/screenshots"))
 README = Path("docs/pictures")
@@ -25,14 +28,22 @@ FOR_README = {("chat", 1440, "light"), ("usage", 1440, "light")}
 QUESTIONS = ["What is a tertulia?", "Write a short poem about patience", "Explain HTTP in a table"]
 
 
+@pytest.fixture(scope="session")
+def server(database: None) -> Iterator[LiveServer]:
+    """With the demo engine alone, which has something to say."""
+    with LiveServer(SECRET_KEY=settings.SECRET_KEY) as running:
+        running.manage("add_engine", "--name", "Demo", "--type", "demo")
+        yield running
+
+
 @pytest.fixture
-def lived_in(visitor: Visitor, alice: User, red: Team) -> Page:
+def lived_in(visitor: Visitor, alice: User, red: Team, server: LiveServer) -> Page:
     """A console that was used a little: a few conversations, two keys, some calls."""
     alice.name = "Alice Ferrer"
     alice.save(update_fields=["name"])
     write_a_month(team=red, member=alice, keys=[make_key(red, name=name).key for name in ["archive", "website"]])
     page = visitor(viewport={"width": 1440, "height": 900})
-    sign_in(page, alice.email)
+    let_in(page, alice, server)
     for question in QUESTIONS:
         page.goto(reverse("chat:home"))
         page.get_by_label("Your question").fill(question)

@@ -6,7 +6,7 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import Team, User
 from tests.browser.conftest import Visitor
-from tests.browser.steps import create_key, sign_in
+from tests.browser.steps import create_key, let_in
 from tests.server import LiveServer
 
 PHONE = {"width": 360, "height": 740}
@@ -30,9 +30,11 @@ def scrolls_sideways(page: Page) -> bool:
 
 @pytest.mark.spec("S10")
 @pytest.mark.parametrize("width", [360, 1440])
-def test_every_page_fits_its_screen_with_an_empty_console(visitor: Visitor, alice: User, red: Team, width: int) -> None:
+def test_every_page_fits_its_screen_with_an_empty_console(
+    visitor: Visitor, alice: User, red: Team, server: LiveServer, width: int
+) -> None:
     page = visitor(viewport={"width": width, "height": 800})
-    sign_in(page, alice.email)
+    let_in(page, alice, server)
     for address in addresses(red):
         response = page.goto(address)
         assert response
@@ -50,9 +52,12 @@ def test_the_pages_before_the_door_fit_a_phone_with_an_empty_console(visitor: Vi
         assert not scrolls_sideways(page)
 
 
-def test_theme_and_language_are_chosen_in_the_menu_without_javascript(visitor: Visitor, alice: User, red: Team) -> None:
+def test_theme_and_language_are_chosen_in_the_menu_without_javascript(
+    visitor: Visitor, alice: User, red: Team, server: LiveServer
+) -> None:
     page = visitor(java_script_enabled=False)
-    sign_in(page, alice.email)
+    let_in(page, alice, server)
+    page.goto("/")
     page.get_by_label("Account of Alice").click()
     page.get_by_role("button", name="Dark").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
@@ -61,9 +66,10 @@ def test_theme_and_language_are_chosen_in_the_menu_without_javascript(visitor: V
     expect(page.locator("html")).to_have_attribute("lang", "es")
 
 
-def test_the_navigation_is_a_sheet_on_a_phone(visitor: Visitor, alice: User, red: Team) -> None:
+def test_the_navigation_is_a_sheet_on_a_phone(visitor: Visitor, alice: User, red: Team, server: LiveServer) -> None:
     page = visitor(viewport=PHONE, java_script_enabled=False)
-    sign_in(page, alice.email)
+    let_in(page, alice, server)
+    page.goto("/")
     navigation = page.get_by_role("navigation", name="Main")
     expect(navigation).to_be_hidden()
     page.get_by_role("link", name="Open the menu").click()
@@ -71,8 +77,10 @@ def test_the_navigation_is_a_sheet_on_a_phone(visitor: Visitor, alice: User, red
     expect(page.get_by_role("heading", name="Keys", level=1)).to_be_visible()
 
 
-def test_the_keyboard_reaches_the_content_and_leaves_a_menu(page: Page, alice: User, red: Team) -> None:
-    sign_in(page, alice.email)
+def test_the_keyboard_reaches_the_content_and_leaves_a_menu(
+    page: Page, alice: User, red: Team, server: LiveServer
+) -> None:
+    let_in(page, alice, server)
     page.goto(reverse("accounts:keys", args=[red.slug]))
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
@@ -84,9 +92,9 @@ def test_the_keyboard_reaches_the_content_and_leaves_a_menu(page: Page, alice: U
     expect(menu).to_be_focused()
 
 
-def test_copy_puts_the_secret_on_the_clipboard(visitor: Visitor, alice: User, red: Team) -> None:
+def test_copy_puts_the_secret_on_the_clipboard(visitor: Visitor, alice: User, red: Team, server: LiveServer) -> None:
     page = visitor(permissions=["clipboard-read", "clipboard-write"])
-    sign_in(page, alice.email)
+    let_in(page, alice, server)
     page.goto(reverse("accounts:keys", args=[red.slug]))
     secret = create_key(page, "newsletter")
     page.locator(".secret").get_by_role("button", name="Copy").click()
@@ -94,8 +102,8 @@ def test_copy_puts_the_secret_on_the_clipboard(visitor: Visitor, alice: User, re
     assert page.evaluate("navigator.clipboard.readText()") == secret
 
 
-def test_the_list_of_keys_is_searched_in_place(page: Page, alice: User, red: Team) -> None:
-    sign_in(page, alice.email)
+def test_the_list_of_keys_is_searched_in_place(page: Page, alice: User, red: Team, server: LiveServer) -> None:
+    let_in(page, alice, server)
     keys = reverse("accounts:keys", args=[red.slug])
     for name in ["newsletter", "web-search"]:
         page.goto(keys)
@@ -106,8 +114,8 @@ def test_the_list_of_keys_is_searched_in_place(page: Page, alice: User, red: Tea
     expect(page.get_by_role("rowheader", name="web-search")).to_be_visible()
 
 
-def test_revoking_asks_in_a_dialog(page: Page, alice: User, red: Team) -> None:
-    sign_in(page, alice.email)
+def test_revoking_asks_in_a_dialog(page: Page, alice: User, red: Team, server: LiveServer) -> None:
+    let_in(page, alice, server)
     keys = reverse("accounts:keys", args=[red.slug])
     page.goto(keys)
     create_key(page, "newsletter")

@@ -12,7 +12,7 @@ from django.conf import settings
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visitor
-from tests.browser.steps import create_key
+from tests.browser.steps import create_key, sign_in
 from tests.factories import PASSWORD
 from tests.server import LiveServer
 
@@ -45,6 +45,7 @@ def test_a_newcomer_gets_from_the_first_link_to_the_usage_of_chat_and_curl(page:
     expect(page.get_by_text("First request received")).to_be_visible(timeout=SHIPPED)
     see_usage_of_both(page, model)
     the_secret_is_nowhere(page, secret)
+    assert page.request.get(link).status == 404, "the first link opens once"
 
 
 def test_the_walk_works_without_javascript_where_it_is_not_the_chat(visitor: Visitor, link: str) -> None:
@@ -56,11 +57,7 @@ def test_the_walk_works_without_javascript_where_it_is_not_the_chat(visitor: Vis
     see_usage_of_both(page, model, chatted=False)
     revoke(page)
     sign_out(page)
-
-
-def test_the_first_link_opens_once(visitor: Visitor, link: str) -> None:
-    enter_by(link, visitor())
-    assert visitor().request.get(link).status == 404
+    sign_in(page, "admin@localhost")
 
 
 def enter_by(link: str, page: Page) -> None:

@@ -46,6 +46,7 @@ class Exchange:
     ended_at: float | None = None  # when the answer's last byte was written
     deltas: int = 0  # content deltas sent
     reported: Json | None = None  # the last usage sent
+    released: bool = False  # set by a test: an answer with `hold` may go on
 
 
 def count_prompt(body: Json) -> int:
@@ -217,11 +218,14 @@ class Stage:
             await self.event(self.chunk({"role": "assistant", "content": ""}))
 
     async def deltas(self, texts: list[str]) -> None:
-        gap = self.number("gap", 0)
+        """`gap` ms apart; after `hold` of them the answer waits until the test lets it go on."""
+        gap, hold = self.number("gap", 0), self.number("hold", -1)
         for text in texts:
             await self.event(self.chunk({"content": text}))
             self.exchange.deltas += 1
             await self.connection.pause(gap)
+            while self.exchange.deltas == hold and not self.exchange.released:
+                await self.connection.pause(10)
 
     async def finish(self, reason: str = "stop") -> None:
         await self.event(self.chunk({}, finish=reason))
