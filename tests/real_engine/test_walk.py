@@ -13,14 +13,14 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import chromium, page, real_hashing, visitor
+from tests.browser.conftest import chromium, page, visitor
 from tests.browser.steps import create_key
 from tests.browser.test_walk import enter_by, link, server
 from tests.real_engine.llamacpp import MODEL
 from tests.real_engine.recorder import Recorder
 from tests.server import ROOT, LiveServer, free_port
 
-__all__ = ["chromium", "link", "page", "real_hashing", "server", "visitor"]  # fixtures of the browser's walk
+__all__ = ["chromium", "link", "page", "server", "visitor"]  # fixtures of the browser's walk
 
 PYTHON = ROOT / ".venv-engine" / "bin" / "python"
 QUESTIONS = ["Once upon a time", "The capital of France is", "Hola, ¿qué tal?", "def main():", "🇲🇽 México"]
