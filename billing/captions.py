@@ -157,11 +157,20 @@ def lead(report: Report) -> str:
     period, read_at = report.period, report.read_at.astimezone(report.period.zone)
     said = {
         "days": days_in_words(period),
-        "zone": period.zone.key.replace("_", " "),
-        "offset": read_at.strftime("%z")[:3] + ":" + read_at.strftime("%z")[3:],
+        "zone": zone_in_words(read_at, period.zone.key),
         "time": formats.time_format(read_at, "H:i:s"),
     }
-    return _("%(days)s, time of %(zone)s (UTC%(offset)s). Data up to %(time)s.") % said
+    return _("%(days)s, %(zone)s. Data up to %(time)s.") % said
+
+
+def zone_in_words(at: datetime, zone: str) -> str:
+    if zone == "UTC":
+        return zone
+    offset = at.strftime("%z")
+    return _("time of %(zone)s (UTC%(offset)s)") % {
+        "zone": zone.replace("_", " "),
+        "offset": f"{offset[:3]}:{offset[3:]}",
+    }
 
 
 def days_in_words(period: Period) -> str:

@@ -1,6 +1,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import zip_longest
 from threading import Event, Thread
 from typing import Any
 
@@ -29,7 +30,7 @@ class Command(BaseCommand):
             preparation.migrate_if_needed()
             preparation.collect_static_if_changed()
             lines = stack.enter_context(self._engines())
-            link = self._first_link()
+            first = self._first_sign_in()
             connections.close_all()
 
             # Only now: the application lists the static files when it is imported.
@@ -41,22 +42,21 @@ class Command(BaseCommand):
             stack.callback(jobs.stop)
 
             def ready(port: int) -> None:
-                self._say(lines, link)
+                self._say(first, lines)
 
             serve(host=environment.host, port=environment.port, drain_seconds=environment.drain_seconds, ready=ready)
 
-    def _say(self, engines: list[str], link: str | None) -> None:
+    def _say(self, first: list[str], engines: list[str]) -> None:
         self.stdout.write(f"\nTertulia is ready: {settings.BASE_URL}\n\n")
-        if link:
-            self.stdout.write(f"  First sign-in   {settings.BASE_URL}{link}")
-            self.stdout.write("                  once, within the hour; the next start prints a new one")
-        for word, line in zip(["Engines", *[""] * len(engines)], engines, strict=False):
-            self.stdout.write(f"  {word:<15} {line}")
+        for heading, lines in (("First sign-in", first), ("Engines", engines)):
+            for word, line in zip_longest([heading][: len(lines)], lines, fillvalue=""):
+                self.stdout.write(f"  {word:<15} {line}")
         self.stdout.write(f"  Data            {settings.DATA}")
         self.stdout.write("  Stop            Ctrl-C; answers that run may end\n\n")
         self.stdout.flush()
 
-    def _first_link(self) -> str | None:
+    def _first_sign_in(self) -> list[str]:
+        """How the first administrator gets in, for as long as nobody has; makes that person the first time."""
         from accounts.models import User
         from accounts.people import first_link, make_first_administrator
 
@@ -65,7 +65,12 @@ class Command(BaseCommand):
             make_first_administrator(
                 email=environment.admin_email or "admin@localhost", password=environment.admin_password or None
             )
-        return None if environment.admin_password else first_link()
+        link = first_link()
+        if link is None:
+            return []
+        if environment.admin_password:
+            return [f"as {environment.admin_email or 'admin@localhost'}, with ADMIN_PASSWORD"]
+        return [f"{settings.BASE_URL}{link}", "once, within the hour; the next start prints a new one"]
 
     @contextmanager
     def _engines(self) -> Iterator[list[str]]:
@@ -84,7 +89,9 @@ class Command(BaseCommand):
             if not Engine.objects.exists():
                 import_models(engine=add_engine(name="Demo", type=EngineType.DEMO, url="", fallback=True))
             known = set(Engine.objects.values_list("url", flat=True))
-            lines = [f"{engine.name} ({engine.get_type_display()})" for engine in Engine.objects.filter(enabled=True)]
+            enabled = Engine.objects.filter(enabled=True).order_by("name")
+            offered = enabled.filter(fallback=False) or enabled
+            lines = [f"{engine.name} ({engine.get_type_display()})" for engine in offered]
             lines += [
                 f"{found.name} at {found.url}: connect it at {settings.BASE_URL}/operator/engines/"
                 for found in find_engines()
