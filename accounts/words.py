@@ -1,5 +1,5 @@
 # ruff: noqa: E501  # the texts are theirs, letter by letter
-"""Texts of allauth and Django on the pages of accounts, so that locale/ can say them in this house's voice.
+"""Texts of allauth and Django that locale/ says in this house's voice.
 
 Our catalogues stand before theirs. Nothing here is imported: the texts are only gathered from this file.
 """
@@ -8,11 +8,6 @@ from django.utils.translation import gettext_noop, ngettext_lazy
 
 WORDS = (
     gettext_noop("Sign In"),
-    gettext_noop("Sign Out"),
-    gettext_noop("Sign Up Closed"),
-    gettext_noop("We are sorry, but the sign up is currently closed."),
-    gettext_noop("Are you sure you want to sign out?"),
-    gettext_noop("Successfully signed in as %(name)s."),
     gettext_noop("You have signed out."),
     gettext_noop("You are already logged in as %(user_display)s."),
     gettext_noop("Account Inactive"),
@@ -24,9 +19,7 @@ WORDS = (
     gettext_noop("New Password"),
     gettext_noop("New Password (again)"),
     gettext_noop("Forgot your password?"),
-    gettext_noop("Forgot Password?"),
     gettext_noop("Change Password"),
-    gettext_noop("Set Password"),
     gettext_noop("Password successfully changed."),
     gettext_noop("Password successfully set."),
     gettext_noop("The email address and/or password you specified are not correct."),
@@ -37,14 +30,6 @@ WORDS = (
     gettext_noop("Incorrect password."),
     gettext_noop("Incorrect code."),
     gettext_noop("Password Reset"),
-    gettext_noop(
-        "Forgotten your password? Enter your email address below, and we'll send you an email allowing you to reset it."
-    ),
-    gettext_noop("Reset My Password"),
-    gettext_noop("Please contact us if you have any trouble resetting your password."),
-    gettext_noop(
-        "We have sent you an email. If you have not received it please check your spam folder. Otherwise contact us if you do not receive it in a few minutes."
-    ),
     gettext_noop("Bad Token"),
     gettext_noop(
         'The password reset link was invalid, possibly because it has already been used.  Please request a <a href="%(passwd_reset_url)s">new password reset</a>.'
@@ -62,9 +47,6 @@ WORDS = (
     gettext_noop("The password is too similar to the %(verbose_name)s."),
     gettext_noop("Your password can’t be a commonly used password."),
     gettext_noop("This password is too common."),
-    gettext_noop("Confirm Access"),
-    gettext_noop("Please reauthenticate to safeguard your account."),
-    gettext_noop("Enter your password:"),
     gettext_noop("Enter an authenticator code:"),
     gettext_noop("Confirm"),
     gettext_noop("Alternative options"),
@@ -91,9 +73,6 @@ WORDS = (
     gettext_noop("Removed email address %(email)s."),
     gettext_noop("Primary email address set."),
     gettext_noop("Verify Your Email Address"),
-    gettext_noop(
-        "We have sent an email to you for verification. Follow the link provided to finalize the signup process. If you do not see the verification email in your main inbox, check your spam folder. Please contact us if you do not receive the verification email within a few minutes."
-    ),
     gettext_noop("Confirm Email Address"),
     gettext_noop(
         'Please confirm that <a href="mailto:%(email)s">%(email)s</a> is an email address for user %(user_display)s.'
@@ -117,8 +96,6 @@ WORDS = (
     gettext_noop("Code"),
     gettext_noop("Authenticator code"),
     gettext_noop("Authenticator App"),
-    gettext_noop("Authentication using an authenticator app is active."),
-    gettext_noop("An authenticator app is not active."),
     gettext_noop("Activate"),
     gettext_noop("Deactivate"),
     gettext_noop("Activate Authenticator App"),
@@ -132,7 +109,6 @@ WORDS = (
     gettext_noop("You can store this secret and use it to reinstall your authenticator app at a later time."),
     gettext_noop("You are about to deactivate authenticator app based authentication. Are you sure?"),
     gettext_noop("Security Keys"),
-    ngettext_lazy("You have added %(count)s security key.", "You have added %(count)s security keys."),
     gettext_noop("No security keys have been added."),
     gettext_noop("Add Security Key"),
     gettext_noop("Edit Security Key"),
@@ -157,7 +133,6 @@ WORDS = (
         "There is %(unused_count)s out of %(total_count)s recovery codes available.",
         "There are %(unused_count)s out of %(total_count)s recovery codes available.",
     ),
-    gettext_noop("No recovery codes set up."),
     gettext_noop("View"),
     gettext_noop("Download"),
     gettext_noop("Generate"),
@@ -170,11 +145,8 @@ WORDS = (
     gettext_noop("A new set of recovery codes has been generated."),
     gettext_noop("Save them  in a secure location now — they won't be shown again."),
     gettext_noop("This functionality requires JavaScript."),
-    gettext_noop("Started At"),
-    gettext_noop("IP Address"),
     gettext_noop("Browser"),
-    gettext_noop("Last seen at"),
     gettext_noop("Current"),
-    gettext_noop("Sign Out Other Sessions"),
     gettext_noop("Signed out of all other sessions."),
+    gettext_noop("English"),  # a language is named in itself
 )

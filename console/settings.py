@@ -185,6 +185,7 @@ TRUSTED_NETWORKS = [ipaddress.ip_network(network, strict=False) for network in E
 LANGUAGE_CODE = ENVIRONMENT.language
 LANGUAGES = [("en", "English"), ("es", "Español"), ("fr", "Français")]
 LOCALE_PATHS = [BASE_DIR / "locale"]
+FORMAT_MODULE_PATH = "console.formats"
 LANGUAGE_COOKIE_NAME = "language"
 TIME_ZONE = ENVIRONMENT.time_zone
 USE_TZ = True
