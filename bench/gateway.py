@@ -115,7 +115,7 @@ def child(*words: str, port: int, **environment: str) -> Iterator[int]:
         yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(90)
 
 
 def wait_for(port: int) -> None:

@@ -29,6 +29,8 @@ type Headers = list[tuple[bytes, bytes]]
 
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
+FLUSH_BYTES = 65_536  # of events that may wait for the caller's side to take the ones before
+LARGE = 65_536  # bytes of a body that take a while to parse
 ASKS: Mapping[str, Callable[[dict[str, Any]], Ask]] = {
     "/v1/chat/completions": parse_chat,
     "/v1/completions": parse_completion,
@@ -61,8 +63,8 @@ async def _answer(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], rece
     if parse is not None:
         _allow(method, "POST")
         caller = await authenticate(headers)
-        body = json_object(await _read(headers, receive), headers.get(b"content-type", b""))
-        await _complete(caller, parse(body), receive, reply)
+        ask = await _understood(await _read(headers, receive), headers.get(b"content-type", b""), parse)
+        await _complete(caller, ask, receive, reply)
     elif path == "/v1/models":
         _allow(method, "GET")
         await reply.json(model_list(await authenticate(headers)))
@@ -96,6 +98,15 @@ async def _read(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
             return bytes(body)
 
 
+async def _understood(raw: bytes, content_type: bytes, parse: Callable[[dict[str, Any]], Ask]) -> Ask:
+    """What the caller asks. A large body is read in a thread, so that others are answered meanwhile."""
+
+    def understand() -> Ask:
+        return parse(json_object(raw, content_type))
+
+    return understand() if len(raw) <= LARGE else await asyncio.to_thread(understand)
+
+
 def _too_large(most: int) -> TooLarge:
     return TooLarge(f"The body is larger than {most} bytes.")
 
@@ -111,6 +122,7 @@ async def _complete(caller: Caller, ask: Ask, receive: Receive, reply: "Reply") 
                 await reply.part(part)
         await reply.done()
     except asyncio.CancelledError:
+        reply.leave()
         if not watcher.saw_leave:
             raise
     finally:
@@ -149,11 +161,14 @@ class Reply:
         self._ended = False
         self._head: Head | None = None
         self._last = 0.0
+        self._frames: list[bytes] = []  # events on their way to the wire
+        self._waiting = 0  # bytes of them
+        self._flushing: asyncio.Task[None] | None = None
 
     async def part(self, part: object) -> None:
         match part:
             case Event(data=data):
-                await self._body(b"data: " + data + b"\n\n")
+                await self._event(b"data: " + data + b"\n\n")
             case Head():
                 self._head = part
                 if self.streamed:
@@ -171,9 +186,42 @@ class Reply:
                 await self._begin_stream()
                 await self._body(PING)
 
+    async def _event(self, frame: bytes) -> None:
+        """Events that the engine sent together leave together: a message to the server costs more than an event."""
+        self._frames.append(frame)
+        self._waiting += len(frame)
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        elif self._waiting > FLUSH_BYTES:
+            await self._flushing
+
+    async def _flush(self) -> None:
+        try:
+            while frames := self._taken():
+                await self._body(frames)
+        finally:
+            self._flushing = None
+
+    def _taken(self) -> bytes:
+        frames = b"".join(self._frames)
+        self._frames.clear()
+        self._waiting = 0
+        return frames
+
+    async def _end_stream(self, last: bytes) -> None:
+        frames = self._taken()
+        if self._flushing is not None:
+            await self._flushing
+        await self._body(frames + last, more=False)
+
+    def leave(self) -> None:
+        """Nobody reads any more."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+
     async def done(self) -> None:
         if self._streams:
-            await self._body(DONE, more=False)
+            await self._end_stream(DONE)
 
     async def json(self, value: object) -> None:
         await self._whole(200, json.dumps(value, ensure_ascii=False).encode())
@@ -183,7 +231,7 @@ class Reply:
         if self._ended:
             return
         if self._streams:
-            await self._body(b"data: " + error.body() + b"\n\n", more=False)
+            await self._end_stream(b"data: " + error.body() + b"\n\n")
             return
         more: Headers = []
         if error.retry_after is not None:
