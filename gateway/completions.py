@@ -16,7 +16,7 @@ from django.conf import settings
 
 from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
-from billing.spool import Counts, Final, Progress, Start, spool
+from billing.spool import Final, Progress, Start, spool
 from gateway import routing, running
 from gateway.answers import Event, Shaped, Shaper, usage_of
 from gateway.engines import CLIENTS
@@ -33,7 +33,7 @@ from gateway.errors import (
     UnreadableAnswer,
 )
 from gateway.meter import Meter, estimate_prompt
-from gateway.running import Call
+from gateway.running import Call, Finished
 from gateway.snapshot import holder
 
 __all__ = ["Answer", "Ask", "Call", "Event", "Finished", "Head", "stream"]
@@ -73,14 +73,6 @@ class Head:
 @dataclass(frozen=True, slots=True)
 class Answer:
     body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    counts: Counts
-    outcome: str
-    ttft_ms: int | None
-    duration_ms: int
 
 
 type Part = Head | Event | Answer | Finished
@@ -152,6 +144,7 @@ def _admit(caller: Caller, ask: Ask, call: Call) -> "tuple[_Account, list[Route]
         spool().start(start)
     except SpoolUnavailable as error:
         raise Unavailable("The server cannot keep its accounts. Try again later.", retry_after=5) from error
+    call.price = start.price
     return _Account(ask, call, call.clock, start.prompt_estimate, routes[0]), routes
 
 
@@ -301,7 +294,7 @@ class _Account:
         """Writes the call's one final record, the first time it is called."""
         if self._ended is None:
             counts = self._meter.counts(complete=outcome == "ok")
-            finished = Finished(counts, outcome, self._ttft_ms, self._elapsed_ms())
+            finished = Finished(counts, outcome, self._ttft_ms, self._elapsed_ms(), self.call.price)
             engine, engine_type, machine, answer_id = self._where()
             final = Final(
                 self.call.request.id, engine, engine_type, machine, answer_id,
@@ -311,7 +304,7 @@ class _Account:
                 spool().final(final)
             except SpoolUnavailable as error:
                 raise ServerError("The server cannot keep its accounts.") from error
-            self._ended = finished
+            self._ended = self.call.finished = finished
         return self._ended
 
     def _progress(self) -> None:

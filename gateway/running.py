@@ -4,22 +4,45 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from threading import Event as Flag
 
 from accounts.callers import Caller
 from billing.ids import RequestId, new_request
+from billing.prices import UnitPrices, cost
+from billing.records import Counts
 from gateway.engines.client import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a call came to, as its row in the log will say. `price` None: the model had none."""
+
+    counts: Counts
+    outcome: str
+    ttft_ms: int | None
+    duration_ms: int
+    price: UnitPrices | None = None
+
+    @property
+    def cost(self) -> Decimal | None:
+        return cost(self.price, self.counts) if self.price else None
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One request on its way. Whoever reads its stream may set `leaving`: the outcome to log when that reader goes."""
+    """One request on its way. Whoever reads its stream may set `leaving`: the outcome to log when that reader goes.
+
+    `finished` is there from the moment that the final record is written, also for a reader who left before the end.
+    """
 
     request: RequestId = field(default_factory=new_request)
     client_request_id: str = ""
     leaving: str = "client_gone"
     caller: Caller | None = None
     clock: Clock | None = None
+    price: UnitPrices | None = None
+    finished: Finished | None = None
     cut_as: str = ""  # the outcome that `cut` gave it
 
 
