@@ -11,6 +11,7 @@ from accounts.models import Membership, Role, Team, User
 
 type Visitor = User | AnonymousUser
 
+TEAM_IN_SESSION = "team"  # the session's key for the slug of the team last looked at
 RANK = {Role.VIEWER: 0, Role.MEMBER: 1, Role.ADMIN: 2, Role.OWNER: 3}
 
 

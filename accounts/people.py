@@ -5,7 +5,7 @@ from django.core import signing
 from django.db import transaction
 from django.urls import reverse
 
-from accounts import audit
+from accounts import audit, departures, revision
 from accounts.models import Team, User
 from accounts.teams import create_team
 
@@ -22,6 +22,16 @@ def create_person(
     EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
     audit.record("person.created", by=by, team=None, subject=user, operator=is_operator)
     return user
+
+
+@transaction.atomic
+def deactivate_person(*, user: User, by: User | None) -> None:
+    """Nobody signs in with the account any more; its own keys, its sessions and its open pages end."""
+    user.is_active = False
+    user.save(update_fields=["is_active"])
+    audit.record("person.deactivated", by=by, team=None, subject=user)
+    revision.bump()
+    departures.announce(user.pk)
 
 
 def person_by_email(email: str) -> User | None:

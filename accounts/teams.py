@@ -4,7 +4,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from accounts import audit, revision
+from accounts import audit, departures, revision
 from accounts.errors import LastOwner
 from accounts.models import ApiKey, Membership, Role, Team, User
 
@@ -27,6 +27,7 @@ def add_member(*, team: Team, user: User, role: Role, by: User | None) -> Member
     action = "member.added" if created else "member.role_changed"
     audit.record(action, by=by, team=team, subject=user, role=role, before=before.role if before else None)
     revision.bump()
+    departures.announce(user.pk)
     return membership
 
 
@@ -42,6 +43,7 @@ def remove_member(*, team: Team, user: User, by: User | None) -> None:
     keys.update(revoked_at=timezone.now(), revoked_by=by)
     audit.record("member.removed", by=by, team=team, subject=user)
     revision.bump()
+    departures.announce(user.pk)
 
 
 def _require_another_owner(team: Team, user: User) -> None:

@@ -20,15 +20,16 @@ from accounts.errors import AccountsError
 from accounts.models import User
 from chat import conversations
 from chat.errors import ChatError
-from chat.generations import DATABASE_TROUBLE, watchers
+from chat.generations import DATABASE_TROUBLE, wait, watchers
 from chat.messages import FRAME_LIMIT, Ack, Again, Cursor, PageMessage, Stop, Unreadable, parse
 from chat.models import Conversation
-from chat.presence import Presence, Visit, presence, still_welcome
+from chat.presence import Presence, Standing, Visit, presence, standing
 from chat.show import sentence
 from chat.watching import Watcher
 
 # Servers let applications send codes from 4000 on. Pages come back after TOO_SLOW and FAILED only.
 SIGNED_OUT, NOT_YOURS, TOO_SLOW, NOT_OURS, FAILED = 4401, 4404, 4408, 4400, 4500
+FAREWELL = {Standing.SIGNED_OUT: SIGNED_OUT, Standing.OUTSIDE: NOT_YOURS}
 UNACKED_LIMIT = 256 * 1024  # bytes on their way; beyond it the page is sent nothing until it catches up
 UNACKED_SECONDS = 30.0
 LOOK_AT_ACKS = 5.0
@@ -126,8 +127,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def _act(self, message: PageMessage) -> None:
         """Do what the page asks, for a person who is asked each time whether they still may."""
         try:
-            if not await in_database(still_welcome, [self._visit]):
-                await self._leave(SIGNED_OUT)
+            found = await in_database(standing, [self._visit])
+            if found[self._visit] in FAREWELL:
+                await self._leave(FAREWELL[found[self._visit]])
                 return
             await in_database(self._verb(message))
         except ChatError as error:
@@ -165,7 +167,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def _watch(self, present: Presence) -> None:
         """Send what the conversation gains, for as long as the socket is open."""
         watcher = Watcher(self._conversation.pk, self._language)
-        with present.present(self._visit, self._sign_out), watchers.watching(self._conversation.pk) as self._wake:
+        with present.present(self._visit, self._farewell), watchers.watching(self._conversation.pk) as self._wake:
             while not self._closed:
                 if self._unacked.stuck:
                     await self._leave(TOO_SLOW)
@@ -173,7 +175,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 await self._send(await self._news(watcher))
                 lag = await _rest(QUICKEST)
                 await _rest(min(lag * 4, SLOWEST))
-                await _wait(self._wake, min(watcher.patience, LOOK_AT_ACKS) if self._unacked.any else watcher.patience)
+                await wait(self._wake, min(watcher.patience, LOOK_AT_ACKS) if self._unacked.any else watcher.patience)
 
     async def _news(self, watcher: Watcher) -> str:
         try:
@@ -194,8 +196,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self._unacked.sent(len(framed.encode()))
         await self.send(text_data=framed)
 
-    def _sign_out(self) -> None:
-        self._leaving = asyncio.create_task(self._leave(SIGNED_OUT))
+    def _farewell(self, found: Standing) -> None:
+        self._leaving = asyncio.create_task(self._leave(FAREWELL[found]))
 
     def _stopped_watching(self, task: asyncio.Task[None]) -> None:
         """A watcher that failed must not leave a page that looks alive: closed, it comes back and starts afresh."""
@@ -208,16 +210,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self._closed = True
             self._wake.set()
             await self.close(code)
-
-
-async def _wait(event: asyncio.Event, at_most: float) -> None:
-    try:
-        async with asyncio.timeout(at_most):
-            await event.wait()
-    except TimeoutError:
-        return
-    finally:
-        event.clear()
 
 
 async def _rest(seconds: float) -> float:

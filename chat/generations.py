@@ -8,11 +8,7 @@ its owner may no longer chat, or with the server; never because nobody watches.
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
-import os
-import secrets
-import socket
 import time
 import uuid
 from collections import defaultdict
@@ -21,31 +17,21 @@ from dataclasses import dataclass, field
 
 import psycopg
 from django.db import Error as DjangoDatabaseError
-from django.db import transaction
-from django.utils import timezone
 
-from accounts.access import chat_caller
-from accounts.callers import Caller
 from accounts.database import in_database
-from accounts.errors import AccountsError
 from billing.errors import BillingError
-from billing.ids import new_request
-from chat.conversations import ChatMessage, announce, history, still_allowed
+from chat.claims import End, Task, claim, finish, mark_interrupted, save
+from chat.conversations import still_allowed
 from chat.markdown import Growing
-from chat.models import Generation, Message
-from gateway.completions import Ask, Call, Event, Finished, Head, stream
+from chat.models import Generation
+from gateway.completions import Ask, Call, Event, Head, stream
 from gateway.errors import GatewayError
 
 SAVE_EVERY = 0.5  # seconds
 HEARTBEAT_EVERY = 10.0
-DEAD_AFTER = dt.timedelta(seconds=30)
 LOOK_EVERY = 1.0  # for pending generations whose notification was lost
-CLAIMED_AT_ONCE = 20
 DATABASE_TROUBLE = (DjangoDatabaseError, psycopg.Error)  # the pool raises its own
 ESTIMATES = frozenset({"estimated", "counted", "upstream_partial"})
-
-_HOST = socket.gethostname()[:30]
-PROCESS = f"{_HOST}:{os.getpid()}:{secrets.token_hex(4)}"
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +80,14 @@ class Watchers:
 watchers = Watchers()
 
 
+async def wait(event: asyncio.Event, at_most: float) -> None:
+    """Until the event is set or the seconds are over; it is clear afterwards."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(at_most):
+            await event.wait()
+    event.clear()
+
+
 class Characters:
     """Text that pages and PostgreSQL can hold: no NUL, no half of a surrogate pair, also when pieces cut one in two."""
 
@@ -111,26 +105,6 @@ class Characters:
         return joined.replace("\x00", "\ufffd")
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a claimed generation needs to run."""
-
-    generation_id: uuid.UUID
-    conversation_id: uuid.UUID
-    message_id: int
-    model: str
-    caller: Caller
-    messages: list[ChatMessage]
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a generation ended. `error` is a stable code; the sentence is made where it is shown."""
-
-    state: Generation.State
-    error: str = ""
-
-
 # What the gateway cuts, by the outcome that it logs.
 ENDED_BY_OTHERS = {
     "drained": End(Generation.State.INTERRUPTED, "drained"),
@@ -146,8 +120,7 @@ class Run:
         self.answer = Answer()
         self.began = time.monotonic()
         self.ttft_ms: int | None = None
-        self._finished: Finished | None = None
-        self._call = Call(request=new_request(), client_request_id="", leaving="stopped")
+        self._call = Call(request=task.request, leaving="stopped")
         self._characters = Characters()
         self._thoughts = Characters()
         self._reader: asyncio.Task[None] | None = None
@@ -186,8 +159,6 @@ class Run:
                         self.ttft_ms = round((time.monotonic() - self.began) * 1000)
                     case Event():
                         self._take(happening)
-                    case Finished():
-                        self._finished = happening
                     case _:
                         pass
 
@@ -237,114 +208,26 @@ class Run:
                 await asyncio.sleep(1)
 
     def _last_words(self, end: End) -> dict[str, object]:
-        counts = self._finished.counts if self._finished else None
+        finished = self._call.finished
+        if finished is None:  # refused before it began, or failed where the gateway cannot see it
+            counts: dict[str, object] = {"completion_tokens": self.answer.deltas or None, "estimated": True}
+        else:
+            counts = {
+                "prompt_tokens": finished.counts.prompt_tokens,
+                "completion_tokens": finished.counts.completion_tokens,
+                "estimated": bool(ESTIMATES & {finished.counts.prompt_source, finished.counts.completion_source}),
+                "cost": finished.cost,
+                "ttft_ms": finished.ttft_ms,
+                "duration_ms": finished.duration_ms,
+            }
         return {
             "text": self.answer.text.text,
             "reasoning": self.answer.reasoning,
             "seq": self.answer.seq,
             "state": end.state,
             "error": end.error,
-            "request_id": self._call.request.id,
-            "prompt_tokens": counts.prompt_tokens if counts else None,
-            "completion_tokens": counts.completion_tokens if counts else self.answer.deltas or None,
-            "estimated": counts is None or bool(ESTIMATES & {counts.prompt_source, counts.completion_source}),
-            "ttft_ms": self._finished.ttft_ms if self._finished else self.ttft_ms,
-            "duration_ms": (
-                self._finished.duration_ms if self._finished else round((time.monotonic() - self.began) * 1000)
-            ),
+            **counts,
         }
-
-
-def save(task: Task, text: str, reasoning: str, seq: int) -> bool:
-    """Keep what came so far and say that this process lives. False: it is to stop, or was deleted."""
-    with transaction.atomic():
-        mine = Generation.objects.filter(pk=task.generation_id, process=PROCESS, state=Generation.State.RUNNING)
-        if not mine.update(seq=seq, heartbeat_at=timezone.now()):
-            return False
-        Message.objects.filter(pk=task.message_id).update(text=text, reasoning=reasoning)
-        return mine.filter(stop_requested_at=None).exists()
-
-
-def finish(task: Task, words: dict[str, object]) -> None:
-    """Keep the whole answer and how it ended. Only the process that claimed the generation may, and once."""
-    text, reasoning = words.pop("text"), words.pop("reasoning")
-    with transaction.atomic():
-        mine = Generation.objects.filter(pk=task.generation_id, process=PROCESS, state=Generation.State.RUNNING)
-        if mine.update(**words, finished_at=timezone.now()):
-            Message.objects.filter(pk=task.message_id).update(text=text, reasoning=reasoning)
-            announce("changed", task.conversation_id)
-
-
-@transaction.atomic
-def claim(limit: int = CLAIMED_AT_ONCE) -> list[Task]:
-    """Make pending generations this process's own. What cannot run is finished here, with the reason."""
-    pending = Generation.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-        state=Generation.State.PENDING
-    )
-    claimed = pending.select_related("message", "conversation__user", "conversation__team").order_by("created_at")
-    return [task for generation in claimed[:limit] if (task := _claim_one(generation)) is not None]
-
-
-def _claim_one(generation: Generation) -> Task | None:
-    conversation = generation.conversation
-    if generation.stop_requested_at:
-        _close(generation, End(Generation.State.STOPPED))
-        return None
-    try:
-        caller = chat_caller(conversation.user, conversation.team)
-    except AccountsError:
-        _close(generation, End(Generation.State.FAILED, "not_allowed"))
-        return None
-    generation.state, generation.process = Generation.State.RUNNING, PROCESS
-    generation.heartbeat_at = timezone.now()
-    generation.save(update_fields=["state", "process", "heartbeat_at"])
-    return Task(
-        generation_id=generation.pk,
-        conversation_id=conversation.pk,
-        message_id=generation.message_id,
-        model=generation.model,
-        caller=caller,
-        messages=history(generation),
-    )
-
-
-def _close(generation: Generation, end: End) -> None:
-    generation.state, generation.error, generation.finished_at = end.state, end.error, timezone.now()
-    generation.save(update_fields=["state", "error", "finished_at"])
-    announce("changed", generation.conversation_id)
-
-
-def mark_interrupted() -> int:
-    """Mark what dead processes left running: those without a heartbeat, and at once those that died on this machine."""
-    running = Generation.objects.filter(state=Generation.State.RUNNING)
-    silent = running.filter(heartbeat_at__lt=timezone.now() - DEAD_AFTER).values_list("process", flat=True)
-    here = running.filter(process__startswith=f"{_HOST}:").values_list("process", flat=True)
-    dead = {*silent, *(process for process in here.distinct() if _is_dead(process))}
-    with transaction.atomic():
-        left = list(running.select_for_update(skip_locked=True).filter(process__in=dead))
-        for generation in left:
-            _close(generation, End(Generation.State.INTERRUPTED, "interrupted"))
-    return len(left)
-
-
-def _is_dead(process: str) -> bool:
-    """A process of this machine is dead when its pid is free, or is ours and we are another one.
-
-    Two containers that share a host name but not their pids would misjudge one another; Docker and Kubernetes name
-    each of them differently.
-    """
-    pid = int(process.split(":")[1])
-    if process == PROCESS:
-        return False
-    if pid == os.getpid():
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 class Supervisor:
@@ -353,7 +236,7 @@ class Supervisor:
     def __init__(self) -> None:
         self._runs: dict[uuid.UUID, Run] = {}  # by conversation: one answer at a time
         self._tasks: set[asyncio.Task[None]] = set()
-        self._look = asyncio.Event()
+        self._look, self._sweep = asyncio.Event(), asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self._claims = True
 
@@ -362,7 +245,7 @@ class Supervisor:
 
     async def start(self) -> None:
         """Begin to claim. What a dead process of this machine left running is marked first."""
-        self._claims, self._look = True, asyncio.Event()
+        self._claims, self._look, self._sweep = True, asyncio.Event(), asyncio.Event()
         self._loops = [
             asyncio.create_task(self._claim_for_ever(), name="chat claims"),
             asyncio.create_task(self._sweep_for_ever(), name="chat sweep"),
@@ -400,6 +283,10 @@ class Supervisor:
             run.stop()
         watchers.wake(conversation_id)
 
+    def departed(self) -> None:
+        """Somebody lost a right: look at once who may no longer have an answer written."""
+        self._sweep.set()
+
     async def _claim_for_ever(self) -> None:
         while True:
             try:
@@ -408,10 +295,7 @@ class Supervisor:
                         self._begin(task)
             except DATABASE_TROUBLE:
                 _log.warning("Pending answers wait for the database")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY):
-                    await self._look.wait()
-            self._look.clear()
+            await wait(self._look, LOOK_EVERY)
 
     def _begin(self, task: Task) -> None:
         run = self._runs[task.conversation_id] = Run(task)
@@ -435,7 +319,7 @@ class Supervisor:
                 await self._end_those_not_allowed()
             except DATABASE_TROUBLE:
                 _log.warning("The sweep of answers waits for the database")
-            await asyncio.sleep(HEARTBEAT_EVERY)
+            await wait(self._sweep, HEARTBEAT_EVERY)
 
     async def _end_those_not_allowed(self) -> None:
         """Their owner was deactivated or left the team, or the team was archived."""

@@ -80,6 +80,7 @@ class Generation(models.Model):
     prompt_tokens = models.BigIntegerField(null=True)
     completion_tokens = models.BigIntegerField(null=True)
     estimated = models.BooleanField(default=False)
+    cost = models.DecimalField(max_digits=24, decimal_places=12, null=True)  # in the installation's currency
     ttft_ms = models.IntegerField(null=True)
     duration_ms = models.IntegerField(null=True)
 

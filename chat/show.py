@@ -11,8 +11,6 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.ids import at_of
-from billing.models import UsageRecord
 from chat.conversations import Turn, group_by_day
 from chat.markdown import render
 from chat.models import Conversation, Generation, Message
@@ -65,7 +63,7 @@ class Meters:
         return str(settings.ENVIRONMENT.currency)
 
     @classmethod
-    def of(cls, generation: Generation, cost: Decimal | None) -> "Meters":
+    def of(cls, generation: Generation) -> "Meters":
         ttft, duration, out = generation.ttft_ms, generation.duration_ms, generation.completion_tokens
         writing = (duration - ttft) / 1000 if duration is not None and ttft is not None else 0
         return cls(
@@ -74,7 +72,7 @@ class Meters:
             estimated=generation.estimated,
             first_token=None if ttft is None else ttft / 1000,
             speed=out / writing if out and writing > 0 else None,
-            cost=cost,
+            cost=generation.cost,
         )
 
 
@@ -127,12 +125,11 @@ class ShownTurn:
         return len(self.question.text) > 280 or self.question.text.count("\n") > 2
 
 
-def shown_turns(turns: list[Turn], team_id: int) -> list[ShownTurn]:
-    costs = _costs([turn.answer for turn in turns if turn.answer], team_id)
+def shown_turns(turns: list[Turn]) -> list[ShownTurn]:
     return [
         ShownTurn(
             question=turn.question,
-            answer=_shown_answer(turn.answer, costs) if turn.answer else None,
+            answer=_shown_answer(turn.answer) if turn.answer else None,
             versions=turn.versions,
             is_last=turn is turns[-1],
         )
@@ -140,19 +137,11 @@ def shown_turns(turns: list[Turn], team_id: int) -> list[ShownTurn]:
     ]
 
 
-def _shown_answer(message: Message, costs: dict[Any, Decimal | None]) -> ShownAnswer:
+def _shown_answer(message: Message) -> ShownAnswer:
     generation: Generation | None = getattr(message, "generation", None)
     if generation is None or generation.finished_at is None:
         return ShownAnswer(message, generation, None)
-    return ShownAnswer(message, generation, Meters.of(generation, costs.get(generation.request_id)))
-
-
-def _costs(answers: list[Message], team_id: int) -> dict[Any, Decimal | None]:
-    """What the usage log says each answer cost, so that chat and reports show the same number."""
-    ids = [answer.generation.request_id for answer in answers if getattr(answer, "generation", None)]
-    known = {pk: at_of(pk) for pk in ids if pk is not None}
-    rows = UsageRecord.objects.filter(team_id=team_id, at__in=known.values(), id__in=known)
-    return dict(rows.values_list("id", "cost")) if known else {}
+    return ShownAnswer(message, generation, Meters.of(generation))
 
 
 def conversation_groups(rows: list[Conversation], *, today: dt.date) -> list[tuple[str, list[Conversation]]]:

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts.access import chat_caller, has_role, role_in, signed_in, team_for, teams_of
+from accounts.access import TEAM_IN_SESSION, chat_caller, has_role, role_in, signed_in, team_for, teams_of
 from accounts.models import Role, Team, User
 from chat import conversations
 from chat.conversations import listed, turns, visible_to
@@ -18,8 +18,6 @@ from chat.forms import QuestionForm, TitleForm
 from chat.models import Conversation, Message
 from chat.show import conversation_groups, sentence, shown_turns
 from gateway.catalogue import models_for
-
-TEAM_IN_SESSION = "team"  # the team last looked at
 
 
 @never_cache
@@ -56,7 +54,7 @@ def conversation(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
             return redirect("chat:conversation", pk)
         except ChatError as error:
             problem = sentence(error.code)
-    rows = shown_turns(turns(pk), found.team_id)
+    rows = shown_turns(turns(pk))
     context = {
         "conversation": found,
         "turns": rows,

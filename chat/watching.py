@@ -186,7 +186,7 @@ def render_part(conversation_id: uuid.UUID, language: str, part: str, live: Live
         return ""
     found = turns(conversation_id)
     with translation.override(language):
-        rows = shown_turns(found if part == "turns" else found[-1:], conversation.team_id)
+        rows = shown_turns(found if part == "turns" else found[-1:])
         if live and rows and rows[-1].answer:
             rows[-1] = dataclasses.replace(rows[-1], answer=dataclasses.replace(rows[-1].answer, live=live))
         context = {

@@ -5,12 +5,10 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from accounts.access import role_in, teams_of
+from accounts.access import TEAM_IN_SESSION, role_in, teams_of
 from accounts.forms import THEME_COOKIE
 from accounts.models import Team, User
 from console import VERSION
-
-TEAM_IN_SESSION = "team"
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:

@@ -12,11 +12,20 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
-from accounts.access import chat_caller, has_role, may_create_keys, role_in, signed_in, team_for, teams_of
+from accounts.access import (
+    TEAM_IN_SESSION,
+    chat_caller,
+    has_role,
+    may_create_keys,
+    role_in,
+    signed_in,
+    team_for,
+    teams_of,
+)
 from accounts.errors import AlreadyIssued, NotAllowed
 from accounts.models import ApiKey, Role, Team, User
 from chat.models import Conversation
-from console.context import TEAM_IN_SESSION, current_team
+from console.context import current_team
 from console.forms import NewKeyForm
 from gateway.catalogue import models_for
 from gateway.models import Engine, EngineType

@@ -65,7 +65,7 @@ def enter_by(link: str, page: Page) -> None:
     page.get_by_role("button", name="Sign in").click()
     page.locator("[name=password1]").fill(PASSWORD)
     page.locator("[name=password2]").fill(PASSWORD)
-    page.get_by_role("button", name="Set Password").click()
+    page.get_by_role("button", name="Set the password").click()
 
 
 def chat_and_stop(page: Page) -> None:

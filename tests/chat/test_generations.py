@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,16 @@ from django.utils import timezone
 
 from accounts.database import in_database
 from accounts.models import Team, User
+from accounts.people import deactivate_person
+from accounts.teams import remove_member
+from billing.ledger import ensure_partitions
+from billing.models import Price, UsageRecord
+from billing.shipper import Shipper
+from billing.spool import spool
 from chat import generations
+from chat.claims import DEAD_AFTER, PROCESS, claim, mark_interrupted
 from chat.conversations import Question, ask_again, delete, start, stop
-from chat.generations import PROCESS, Characters, claim, mark_interrupted, supervisor
+from chat.generations import Characters, supervisor
 from chat.models import Conversation, Generation
 from gateway.snapshot import holder
 from tests.chat.conftest import serve_model, web_process
@@ -170,15 +178,47 @@ async def test_deleting_a_conversation_stops_its_answer(
         await until(gone)
 
 
-async def test_a_deactivated_owners_answer_is_ended(bob: User, red: Team, engine: FaultEngine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["deactivated", "left"])
+async def test_the_answer_of_somebody_who_lost_the_right_is_ended_at_once(
+    bob: User, red: Team, engine: FaultEngine, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await in_database(serve_model, engine, "fault:drip?n=1000&gap=20")
     async with web_process(tmp_path):
         talk = await asked(bob, red)
         await written(talk, 20)
-        await in_database(User.objects.filter(pk=bob.pk).update, is_active=False)
-        await supervisor._end_those_not_allowed()
+        monkeypatch.setattr(generations, "HEARTBEAT_EVERY", 600.0)
+        if how == "deactivated":
+            await in_database(deactivate_person, user=bob, by=None)
+        else:
+            await in_database(remove_member, team=red, user=bob, by=None)
         found = await ended(talk)
     assert (found.state, found.error) == (Generation.State.STOPPED, "not_allowed")
+
+
+@pytest.mark.spec("F25")
+async def test_an_answer_knows_its_cost_at_its_end_and_the_log_says_the_same(
+    bob: User, red: Team, engine: FaultEngine, tmp_path: Path
+) -> None:
+    def set_price() -> None:
+        ensure_partitions()
+        Price.objects.create(model="small", effective_from=timezone.now(), input=Decimal("0.5"), output=Decimal(2))
+        serve_model(engine, "fault:drip?n=20&gap=20")
+
+    await in_database(set_price)
+    async with web_process(tmp_path):
+        whole = await ended(await asked(bob, red))
+        talk = await asked(bob, red)
+        await written(talk, 20)
+        await in_database(stop, user=bob, conversation=talk)
+        stopped = await ended(talk)
+        spool().rotate(force=True)
+        await in_database(Shipper(tmp_path).ship_once)
+    assert whole.cost == (whole.prompt_tokens * Decimal("0.5") + 20 * 2) / 1_000_000
+    assert stopped.cost > 0
+    rows = await in_database(
+        lambda: list(UsageRecord.objects.order_by("at").values_list("id", "completion_tokens", "cost"))
+    )
+    assert rows == [(one.request_id, one.completion_tokens, one.cost) for one in (whole, stopped)]
 
 
 async def test_the_end_of_the_server_marks_what_it_cut(
@@ -215,7 +255,7 @@ async def test_what_dead_processes_left_is_marked(
     bob: User, red: Team, process: str, silent: bool, state: Generation.State
 ) -> None:
     talk = await asked(bob, red)
-    heartbeat = timezone.now() - (generations.DEAD_AFTER * 2 if silent else generations.DEAD_AFTER / 2)
+    heartbeat = timezone.now() - (DEAD_AFTER * 2 if silent else DEAD_AFTER / 2)
     mine = Generation.objects.filter(conversation=talk)
     await in_database(mine.update, state=Generation.State.RUNNING, process=process, heartbeat_at=heartbeat)
     await in_database(mark_interrupted)

@@ -13,12 +13,16 @@ from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.test import Client
+from django.urls import reverse
 
 from accounts.database import in_database
-from accounts.models import Team, User
+from accounts.models import Role, Team, User
+from accounts.people import deactivate_person
+from accounts.teams import add_member, remove_member
 from chat import consumers, presence
 from chat.conversations import Question, start
 from chat.models import Conversation, Generation
+from chat.presence import Standing, Visit, standing
 from console.asgi import application
 from tests.chat.conftest import serve_model, web_process
 from tests.chat.test_generations import ended, written
@@ -29,10 +33,18 @@ pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
 ORIGIN = "http://localhost"
 
 
-def cookie_of(user: User) -> str:
+def browser_of(user: User) -> Client:
     client = Client()
     client.force_login(user)
-    return client.cookies[settings.SESSION_COOKIE_NAME].value
+    return client
+
+
+def cookie_of(user: User) -> str:
+    return session_key(browser_of(user))
+
+
+def session_key(browser: Client) -> str:
+    return browser.cookies[settings.SESSION_COOKIE_NAME].value
 
 
 class Page(WebsocketCommunicator):
@@ -69,8 +81,9 @@ class Page(WebsocketCommunicator):
                 return int(event["code"])
 
 
-async def opened(user: User, conversation: Conversation) -> Page:
-    page = Page(f"/ws/chat/{conversation.pk}/?lang=en", await in_database(cookie_of, user))
+async def opened(user: User, conversation: Conversation, browser: Client | None = None) -> Page:
+    browser = browser or await in_database(browser_of, user)
+    page = Page(f"/ws/chat/{conversation.pk}/?lang=en", session_key(browser))
     assert (await page.connect(timeout=20))[0]
     return page
 
@@ -148,20 +161,21 @@ async def test_a_page_sees_the_answer_grow_and_end(bob: User, red: Team, engine:
 async def test_a_page_that_comes_back_shows_neither_less_nor_more(
     bob: User, red: Team, engine: FaultEngine, tmp_path: Path
 ) -> None:
-    await in_database(serve_model, engine, "fault:drip?n=60&gap=20")
+    await in_database(serve_model, engine, "fault:drip?n=60&gap=20&hold=58")
     async with web_process(tmp_path):
         talk = await asked(bob, red)
-        for share in (0.1, 0.5, 0.9):
+        for share, frames in ((0.1, 3), (0.5, 3), (0.9, 1)):
             await written(talk, int(len("".join(words(60))) * share))
             page = await opened(bob, talk)
             await page.say(type="cursor", newest="")
-            await page.hear()
-            await page.hear()
+            for _ in range(frames):
+                await page.hear()
             assert "".join(words(60)).startswith(text_of(page.frames))
             await page.disconnect()
         page = await opened(bob, talk)
         await page.say(type="cursor", newest="")
-        last = page.frames[-1] if page.frames else await page.hear_until("Answer complete|tally")
+        engine.completions()[-1].released = True
+        last = await page.hear_until("tally")
         await page.disconnect()
     assert "".join(words(60)).strip() in last
 
@@ -259,7 +273,72 @@ async def test_an_open_socket_of_somebody_no_longer_welcome_is_closed(
             bob.save()
 
     await in_database(change)
-    assert await page.closed_with() == consumers.SIGNED_OUT
+    assert await page.closed_with() == (consumers.NOT_YOURS if how == "left" else consumers.SIGNED_OUT)
+
+
+@pytest.mark.spec("F36")
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("signed out", consumers.SIGNED_OUT),
+        ("signed out elsewhere", consumers.SIGNED_OUT),
+        ("deactivated", consumers.SIGNED_OUT),
+        ("left", consumers.NOT_YOURS),
+        ("made a viewer", consumers.NOT_YOURS),
+    ],
+)
+async def test_a_departure_closes_the_socket_at_once_and_leaves_others_alone(
+    alice: User, bob: User, red: Team, how: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "CHECK_EVERY", 600.0)
+    browser = await in_database(browser_of, bob)
+    await in_database(browser.get, reverse("usersessions_list"))  # a page puts the browser on that list
+
+    def depart() -> None:
+        if how == "signed out":
+            browser.post(reverse("account_logout"))
+        elif how == "signed out elsewhere":
+            browser_of(bob).post(reverse("usersessions_list"))
+        elif how == "deactivated":
+            deactivate_person(user=bob, by=alice)
+        elif how == "left":
+            remove_member(team=red, user=bob, by=alice)
+        else:
+            add_member(team=red, user=bob, role=Role.VIEWER, by=alice)
+
+    async with web_process(tmp_path):
+        page = await opened(bob, await asked(bob, red), browser)
+        other = await opened(alice, await asked(alice, red))
+        for one in (page, other):
+            await one.say(type="cursor", newest="")
+            await one.hear()
+        await in_database(depart)
+        assert await page.closed_with() == code
+        await other.say(type="cursor", newest="")
+        assert "Go on." in await other.hear_until("Go on.")
+        await other.disconnect()
+
+
+def test_all_open_sockets_are_looked_at_with_one_query(
+    alice: User, bob: User, charlie: User, red: Team, blue: Team, django_assert_num_queries: Any
+) -> None:
+    def visit(user: User, team: Team) -> Visit:
+        talk = start(user=user, team=team, question=Question("Go on.", "small", uuid.uuid4()))
+        return Visit(cookie_of(user), user.pk, talk.pk)
+
+    here, gone, left = visit(alice, red), visit(charlie, blue), visit(bob, red)
+    intruder = Visit(cookie_of(charlie), charlie.pk, here.conversation_id)
+    borrowed = Visit(here.session_key, bob.pk, left.conversation_id)
+    Session.objects.filter(session_key=gone.session_key).delete()
+    remove_member(team=red, user=bob, by=alice)
+    with django_assert_num_queries(1):
+        assert standing([here, gone, left, intruder, borrowed]) == {
+            here: Standing.WELCOME,
+            gone: Standing.SIGNED_OUT,
+            left: Standing.OUTSIDE,
+            intruder: Standing.OUTSIDE,
+            borrowed: Standing.SIGNED_OUT,
+        }
 
 
 async def test_what_is_sent_grows_with_the_text_and_not_with_its_square(
