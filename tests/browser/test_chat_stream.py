@@ -210,6 +210,22 @@ def test_the_page_does_not_move_under_a_reader_and_announces_boundaries_alone(bo
     expect(bobs_page.locator("#status")).to_have_text("Answer complete", timeout=GENEROUS)
 
 
+def test_a_wide_table_scrolls_in_its_frame_on_a_phone_with_its_words_whole(
+    visitor: Visitor, bob: User, server: LiveServer
+) -> None:
+    page = visitor(viewport={"width": 360, "height": 740}, color_scheme="dark")
+    let_in(page, bob, server)
+    names = ["llamacpp", "protocol", "quantisation", "experimental", "compatibility"]
+    ask(page, f"|{'|'.join(names)}|\n{'|---' * len(names)}|\n|{'|'.join(names)}|", model="quick-echo")
+    expect(page.locator(".answer .tally")).to_be_visible(timeout=GENEROUS)
+    wide = "element => element.scrollWidth > element.clientWidth"
+    assert page.locator(".prose .table-wrap").evaluate(wide)
+    assert not page.locator("#log").evaluate(wide)
+    assert not page.locator("html").evaluate(wide)
+    lines = "cell => { const r = document.createRange(); r.selectNodeContents(cell); return r.getClientRects().length }"
+    assert [cell.evaluate(lines) for cell in page.locator(".prose tbody td").all()] == [1] * len(names)
+
+
 def test_an_engine_that_is_down_is_said_in_words_and_can_be_tried_again(
     bobs_page: Page, port_of_the_engine_that_is_away: int
 ) -> None:
