@@ -148,5 +148,13 @@ WORDS = (
     gettext_noop("Browser"),
     gettext_noop("Current"),
     gettext_noop("Signed out of all other sessions."),
+    gettext_noop("Enter a valid email address."),
+    gettext_noop("Enter a valid date."),
+    gettext_noop("This field is required."),
+    gettext_noop("Select a valid choice. %(value)s is not one of the available choices."),
+    ngettext_lazy(
+        "Ensure this value has at most %(limit_value)d character (it has %(show_value)d).",
+        "Ensure this value has at most %(limit_value)d characters (it has %(show_value)d).",
+    ),
     gettext_noop("English"),  # a language is named in itself
 )
