@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -63,7 +64,7 @@ def team_home(request: HttpRequest, slug: str) -> HttpResponse:
         "steps": steps,
         "next_step": next((step for step in steps if not step.done), None),
         "done_count": sum(step.done for step in steps),
-        "newest_key": ApiKey.objects.filter(team=team, revoked_at=None).order_by("-created_at").first(),
+        "newest_key": _keys_to_watch(user, team).filter(revoked_at=None).order_by("-created_at").first(),
         "conversations": Conversation.objects.filter(user=user, team=team).order_by("-updated_at")[:5],
         "models": _models(user, team),
         "base_url": settings.BASE_URL,
@@ -114,8 +115,7 @@ def quickstart(request: HttpRequest) -> HttpResponse:
 
 
 def _steps(user: User, team: Team) -> list[Step]:
-    keys = ApiKey.objects.filter(team=team)
-    mine = keys if has_role(role_in(user, team), Role.ADMIN) else keys.filter(owner=user)
+    keys = _keys_to_watch(user, team)
     steps = []
     if user.is_operator:
         steps.append(
@@ -147,7 +147,7 @@ def _steps(user: User, team: Team) -> list[Step]:
                 text=_("Programs call the same models with it. It is shown once."),
                 action=_("Create key"),
                 url=reverse("console:new-key", args=[team.slug]),
-                done=mine.exists(),
+                done=keys.exists(),
             ),
             Step(
                 name="call",
@@ -155,7 +155,7 @@ def _steps(user: User, team: Team) -> list[Step]:
                 text=_("Copy this curl, put your key in, and run it in a terminal."),
                 action=_("Quickstart"),
                 url=reverse("console:quickstart"),
-                done=mine.exclude(last_used_at=None).exists(),
+                done=keys.exclude(last_used_at=None).exists(),
             ),
         ]
     steps.append(
@@ -169,6 +169,12 @@ def _steps(user: User, team: Team) -> list[Step]:
         )
     )
     return sorted(steps, key=lambda step: step.done)
+
+
+def _keys_to_watch(user: User, team: Team) -> QuerySet[ApiKey]:
+    """The team's for its admins, else one's own."""
+    keys = ApiKey.objects.filter(team=team)
+    return keys if has_role(role_in(user, team), Role.ADMIN) else keys.filter(owner=user)
 
 
 def _models(user: User, team: Team) -> list[str]:

@@ -72,7 +72,9 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "usage": reverse("billing:usage", args=[red.slug]),
         "models": reverse("gateway:models", args=[red.slug]),
         "engines": reverse("gateway:engines"),
-        "account": reverse("mfa_index"),
+        "profile": reverse("accounts:profile"),
+        "second-factor": reverse("mfa_index"),
+        "quickstart": reverse("console:quickstart"),
     }
     for theme in ["light", "dark"]:
         page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of the two words it knows
