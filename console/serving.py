@@ -12,11 +12,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
+import daphne.server
 from autobahn.websocket.protocol import WebSocketProtocol as WebSocket
-from daphne.http_protocol import WebRequest
+from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server, twisted_loop
 from daphne.ws_protocol import WebSocketProtocol
+from django.conf import settings
 from twisted.internet import reactor as installed
+from twisted.internet.interfaces import IPushProducer
+from twisted.web.http import HTTPChannel
+from zope.interface import implementer
 
 from chat.generations import supervisor
 from console.asgi import application
@@ -26,6 +31,7 @@ from gateway import running
 
 HEADER_SECONDS = 12  # a request's head must be there
 BODY_SECONDS = 120  # and all of it
+READER_SECONDS = 30  # a caller who has taken nothing for so long is cut
 SERVICE_RESTART = 1012  # a close code that makes pages come back
 LAST_WORDS = 5.0  # seconds for what was cut to say so, and for the spool to be shipped
 
@@ -35,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 def serve(*, host: str, port: int, drain_seconds: int, ready: Callable[[int], None]) -> None:
     """Serve until a signal. `ready` is called with the port once requests are answered. Raises CannotListen."""
+    daphne.server.HTTPFactory = Factory  # it has no other place for a request of ours
     server = DrainingServer(host, port, drain_seconds, ready)
     reactor.callWhenRunning(server.begin)
     server.run()
@@ -63,6 +70,30 @@ class DrainingServer(Server):
         self._tasks: set[asyncio.Task[None]] = set()
         self._to_lifespan: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self._from_lifespan: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """As the parent's, and then waits until the caller has taken what he was sent: daphne would keep it all."""
+        if not isinstance(protocol, Request):
+            await super().handle_reply(protocol, message)
+            return
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            protocol.end_flow()
+        await super().handle_reply(protocol, message)
+        if message["type"] == "http.response.start":
+            protocol.begin_flow()
+        elif protocol.flow is not None:
+            await self._taken(protocol, protocol.flow)
+
+    async def _taken(self, protocol: "Request", flow: "Flow") -> None:
+        while not flow.free.is_set():
+            before = _unsent(protocol)
+            try:
+                async with asyncio.timeout(READER_SECONDS):
+                    await flow.free.wait()
+            except TimeoutError:
+                if _unsent(protocol) >= before:
+                    _abort(protocol)
+                    return
 
     async def _when_alive(self, scope: Any, receive: Any, send: Any) -> None:
         await self._alive.wait()
@@ -168,10 +199,67 @@ class DrainingServer(Server):
                         _abort(protocol)
 
 
+@implementer(IPushProducer)
+class Flow:
+    """Whether the caller's side takes more: twisted pauses us once it holds 64 KiB that are not sent."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+        self.free.set()
+
+    def pauseProducing(self) -> None:  # noqa: N802  twisted's names
+        self.free.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self.free.set()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self.free.set()
+
+
+class Request(WebRequest):
+    """daphne's request, with an end to what it takes in and to what it keeps to be sent."""
+
+    flow: Flow | None = None
+    _taken_in = 0
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802  twisted's name
+        """One byte more than MAX_BODY tells the application enough. The rest is read, so that he hears of it."""
+        room = settings.ENVIRONMENT.max_body + 1 - self._taken_in
+        self._taken_in += len(data)
+        if room > 0:
+            super().handleContentChunk(data[:room])
+
+    def begin_flow(self) -> None:
+        if self.channel is not None and not self.finished and self.producer is None:
+            self.flow = Flow()
+            self.registerProducer(self.flow, streaming=True)
+
+    def end_flow(self) -> None:
+        if self.flow is not None:
+            self.flow.free.set()
+            self.flow = None
+            if self.channel is not None and self.producer is not None:
+                self.unregisterProducer()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802  twisted's name
+        self.end_flow()
+        super().connectionLost(reason)
+
+
+class Factory(HTTPFactory):
+    def buildProtocol(self, addr: Any) -> HTTPChannel:  # noqa: N802  twisted's name
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = Request
+        return protocol
+
+
 def _abort(request: Any) -> None:
     request.channel.transport.abortConnection()
 
 
-def _unsent(protocol: Any) -> bool:
+def _unsent(protocol: Any) -> int:
+    """Bytes that the caller's side has not taken yet."""
     transport = getattr(protocol, "transport", None)
-    return bool(getattr(transport, "dataBuffer", b"") or getattr(transport, "_tempDataBuffer", b""))
+    buffered = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
+    return buffered + getattr(transport, "_tempDataLen", 0)

@@ -24,13 +24,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 DRIP = "fault:drip?n=40&gap=50"  # two seconds
 ENDLESS = "fault:drip?n=4000&gap=50"
+LONG = "fault:ok?n=100000"  # 20 MB
 
 
 @pytest.fixture
 def engine() -> Iterator[FaultEngine]:
     with FaultEngine() as running_engine:
         made = add_engine(name="faults", type="openai", url=running_engine.url)
-        import_models(engine=made, only=[DRIP, ENDLESS])
+        import_models(engine=made, only=[DRIP, ENDLESS, LONG])
         yield running_engine
 
 
@@ -146,6 +147,54 @@ def test_half_a_head_is_not_held_open() -> None:
         half.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nx-slow")
         with contextlib.suppress(ConnectionResetError):
             assert half.recv(100) == b""
+
+
+@pytest.mark.spec("F28", "R20")
+def test_a_caller_who_does_not_read_holds_the_engine_back_and_loses_nothing(engine: FaultEngine, key: str) -> None:
+    with LiveServer() as server:
+        answer = ask(server, key, LONG)
+        exchange = engine.requests[-1]
+        seen: list[int] = []
+        engine.wait_for(lambda: _has_settled(seen, exchange.deltas), seconds=60)
+        held = exchange.deltas
+        body = answer.read()
+    assert held < 100_000
+    assert body.count(b'"content": "word') == 100_000
+    assert body.endswith(b"data: [DONE]\n\n")
+
+
+def _has_settled(seen: list[int], now: int) -> bool:
+    """Nothing has moved for two hundred looks, two seconds."""
+    seen.append(now)
+    return len(seen) > 200 and seen[-1] == seen[-200] > 0
+
+
+@pytest.mark.spec("S15", "F28")
+def test_a_body_without_end_is_taken_in_no_further_than_its_limit(key: str) -> None:
+    with LiveServer(MAX_BODY="1000000") as server:
+        before = _memory(server)
+        answer = _post_chunked(server, key, pieces=64, size=1 << 20)
+        grown = _memory(server) - before
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"code": "request_too_large"' in answer
+    assert grown < 32 << 20
+
+
+def _post_chunked(server: LiveServer, key: str, *, pieces: int, size: int) -> bytes:
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as caller:
+        caller.settimeout(60)
+        caller.sendall(f"{head}connection: close\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        for _ in range(pieces):
+            caller.sendall(b"%x\r\n%s\r\n" % (size, b" " * size))
+        caller.sendall(b"0\r\n\r\n")
+        return b"".join(iter(lambda: caller.recv(65536), b""))
+
+
+def _memory(server: LiveServer) -> int:
+    """Resident bytes."""
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
 @pytest.mark.spec("S10")
