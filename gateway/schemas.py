@@ -5,7 +5,9 @@ null stands for absent, as OpenAI's clients mean it.
 
 import json
 import math
+import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from gateway.completions import Ask
@@ -13,6 +15,8 @@ from gateway.errors import BadRequest, WrongContentType
 
 MAX_DEPTH = 64
 MAX_MESSAGES = 5000
+MAX_PARTS = 300_000  # strings, lists, objects and commas of a body: JSON is parsed in one go that nothing can interrupt
+MAX_DIGITS = 400  # of a number
 MAX_USER = 256  # characters of the end user's name that are kept
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -33,6 +37,9 @@ WHOLE: Mapping[str, tuple[int, int]] = {
 OBJECTS = ("options", "stream_options", "response_format", "metadata", "logit_bias")
 OURS = ("model", "stream", "stream_options")  # what the engine gets from us alone
 
+# What a body's parts are counted by. Possessive, so that a string of any length is one step without a way back.
+_PART = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{,]', re.DOTALL)
+
 type Json = dict[str, Any]
 
 
@@ -41,8 +48,10 @@ def json_object(raw: bytes, content_type: bytes) -> Json:
     kind = content_type.partition(b";")[0].strip().lower()
     if kind and kind != b"application/json" and not kind.endswith(b"+json"):
         raise WrongContentType("The body must be JSON: send 'content-type: application/json'.")
+    if _has_too_many_parts(raw):
+        raise BadRequest(f"The body holds more than {MAX_PARTS} values.")
     try:
-        found = json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite)
+        found = json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
     except UnicodeDecodeError as error:
         raise BadRequest("The body is not valid UTF-8.") from error
     except RecursionError as error:
@@ -184,6 +193,12 @@ def _kept(user: str) -> str:
     return user[:MAX_USER].replace("\0", "").encode("utf-8", "replace").decode()
 
 
+def _has_too_many_parts(raw: bytes) -> bool:
+    if sum(map(raw.count, (b'"', b"[", b"{", b","))) <= MAX_PARTS:  # those inside strings too: quick, and mostly enough
+        return False
+    return next(islice(_PART.finditer(raw), MAX_PARTS, None), None) is not None
+
+
 def _check_depth(found: object) -> None:
     level: list[object] = [found]
     for _ in range(MAX_DEPTH):
@@ -208,7 +223,17 @@ def _no_constant(name: str) -> float:
 
 
 def _finite(text: str) -> float:
-    value = float(text)
+    value = float(_short(text))
     if not math.isfinite(value):
         raise ValueError(f"the number {text[:20]} is too large")
     return value
+
+
+def _whole(text: str) -> int:
+    return int(_short(text))
+
+
+def _short(text: str) -> str:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"the number {text[:20]} is too long")
+    return text

@@ -327,3 +327,24 @@ def test_no_key_is_ever_logged(api: Api, caplog: pytest.LogCaptureFixture) -> No
     httpx.get(f"{api.url}/v1/models", headers={"authorization": f"Bearer {new_secret()}"}, trust_env=False)
     assert api.secret not in caplog.text
     assert SECRET not in caplog.text
+
+
+@pytest.mark.spec("S15", "F40")
+@pytest.mark.parametrize("filling", [b"[[]]", b'{"a":1}', b"1", b'""'])
+def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(filling: bytes) -> None:
+    raw = b'{"model": "plain", "x": [%s]}' % b",".join([filling] * 300_000)
+    with pytest.raises(BadRequest, match="more than 300000 values"):
+        json_object(raw, b"")
+
+
+@pytest.mark.spec("S15")
+def test_signs_inside_a_string_are_not_values() -> None:
+    text = 'a, [b], {c}: \\"d\\" ' * 100_000
+    assert json_object(json.dumps({"x": text}).encode(), b"") == {"x": text}
+
+
+@pytest.mark.spec("S15", "F40")
+@pytest.mark.parametrize("number", ["9" * 401, f"0.{'1' * 400}"])
+def test_a_number_of_endless_digits_is_refused(number: str) -> None:
+    with pytest.raises(BadRequest, match="too long"):
+        json_object(f'{{"x": {number}}}'.encode(), b"")
