@@ -332,7 +332,3 @@ class Supervisor:
 
 
 supervisor = Supervisor()
-
-
-async def stop_all(outcome: str) -> None:
-    await supervisor.stop_all(outcome)

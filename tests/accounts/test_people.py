@@ -10,9 +10,17 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.errors import UnreadableSecret
-from accounts.models import Membership, Team, User
-from accounts.people import FIRST_LINK_SECONDS, create_person, first_link, make_first_administrator
+from accounts.keys import load_callers
+from accounts.models import AuditEntry, Membership, Team, User
+from accounts.people import (
+    FIRST_LINK_SECONDS,
+    create_person,
+    deactivate_person,
+    first_link,
+    make_first_administrator,
+)
 from accounts.secrets import decrypt, encrypt
+from tests.factories import make_key
 
 pytestmark = pytest.mark.django_db
 
@@ -32,6 +40,18 @@ def test_setting_up_twice_changes_nothing() -> None:
 
     assert user.check_password("first password")
     assert (User.objects.count(), Team.objects.count()) == (1, 1)
+
+
+def test_a_deactivated_person_has_no_key_and_no_session(client: Client, alice: User, bob: User, red: Team) -> None:
+    make_key(red, owner=bob)
+    client.force_login(bob)
+
+    deactivate_person(user=bob, by=alice)
+
+    assert load_callers() == {}
+    assert client.get("/").status_code == 302
+    entry = AuditEntry.objects.get(action="person.deactivated")
+    assert (entry.actor, entry.subject_id) == (alice, str(bob.pk))
 
 
 def test_whoever_is_made_by_us_has_a_confirmed_address() -> None:

@@ -70,6 +70,13 @@ def generations(user: User) -> int:
 
 @pytest.mark.spec("F34")
 def test_reloads_lose_and_double_nothing(bobs_page: Page, bob: User, engine: FaultEngine) -> None:
+    """Nor does the page ever ask for the whole again, as it does when what comes does not fit what it shows."""
+    began: list[str | bytes] = []
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framesent", lambda frame: began.append(frame) if "cursor" in str(frame) else None)
+
+    bobs_page.on("websocket", listen)
     ask(bobs_page, HELD)
     for share in SHARES:
         until_written(bobs_page, share)
@@ -78,6 +85,7 @@ def test_reloads_lose_and_double_nothing(bobs_page: Page, bob: User, engine: Fau
         assert TEXT.startswith(answer(bobs_page))
     let_go_on(engine)
     whole(bobs_page)
+    assert len(began) == 1 + len(SHARES)
     bobs_page.reload()
     whole(bobs_page)
     assert generations(bob) == 1
