@@ -3,15 +3,12 @@
 AccountsError
 ├── InvalidKey        the key is malformed, unknown, revoked or expired (`reason` says which, for the log alone)
 ├── NotAllowed        the person may see the thing, but not do this with it
-├── AlreadyIssued     the form that asks for a key has made one before (`key`)
+├── AlreadyIssued     the form that asks for a key has made one before (`key_id`)
 ├── LastOwner         a team must keep one owner
 └── UnreadableSecret  a stored secret was encrypted with a key that is gone
 """
 
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from accounts.models import ApiKey
+from typing import Literal
 
 type KeyProblem = Literal["absent", "malformed", "unknown", "revoked", "expired"]
 
@@ -35,9 +32,9 @@ class NotAllowed(AccountsError):
 class AlreadyIssued(AccountsError):
     """The secret was shown then, and is stored nowhere."""
 
-    def __init__(self, key: "ApiKey") -> None:
-        super().__init__(key.pk)
-        self.key = key
+    def __init__(self, key_id: int) -> None:
+        super().__init__(key_id)
+        self.key_id = key_id
 
 
 class LastOwner(AccountsError):

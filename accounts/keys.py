@@ -70,7 +70,7 @@ def issue_key(
     if form_id:
         Team.objects.select_for_update(no_key=True).get(pk=team.pk)  # one after another, else both would find none
         if made := ApiKey.objects.filter(form_id=form_id).first():
-            raise AlreadyIssued(made)
+            raise AlreadyIssued(made.pk)
     secret = new_secret()
     key = ApiKey.objects.create(
         team=team,

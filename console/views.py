@@ -95,7 +95,8 @@ def new_key(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         issued = form.save(team=team, by=user)
     except AlreadyIssued as error:
-        return render(request, "console/key_made_before.html", context | {"key": error.key})
+        key = ApiKey.objects.get(pk=error.key_id)
+        return render(request, "console/key_made_before.html", context | {"key": key})
     model = (issued.key.models or models or ["model"])[0]
     return render(request, "console/key_created.html", context | {"issued": issued, "key": issued.key, "model": model})
 

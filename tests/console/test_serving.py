@@ -49,13 +49,13 @@ def get(server: LiveServer, path: str, **headers: str) -> http.client.HTTPRespon
     return answer
 
 
-def ask(server: LiveServer, key: str, model: str) -> http.client.HTTPResponse:
+def ask(server: LiveServer, key: str, model: str, *, status: int = 200) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "the prompt's canary"}]}
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json", "connection": "close"}
     connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
     answer = connection.getresponse()
-    assert answer.status == 200
+    assert answer.status == status
     return answer
 
 
@@ -103,7 +103,7 @@ def test_a_second_signal_stops_at_once(engine: FaultEngine, key: str) -> None:
 
 
 @pytest.mark.spec("F15", "R12")
-def test_readyz_waits_for_the_database_and_needs_no_restart() -> None:
+def test_readyz_and_pages_wait_for_the_database_and_need_no_restart() -> None:
     with tempfile.TemporaryDirectory(prefix="tertulia-late-", ignore_cleanup_errors=True) as folder:
         data = Path(folder)
         data.chmod(0o711)
@@ -113,6 +113,9 @@ def test_readyz_waits_for_the_database_and_needs_no_restart() -> None:
         with LiveServer(ready=False, DATABASE_URL=url) as server:
             server.wait_for(503)
             assert get(server, "/healthz").status == 200
+            page = get(server, "/account/login/", cookie="session=0123456789abcdef0123456789abcdef")
+            assert (page.status, page.headers["retry-after"]) == (503, "5")
+            assert "The database cannot be reached" in page.body.decode()  # type: ignore[attr-defined]
             with running(data):
                 server.manage("migrate", "--verbosity=0")
                 server.wait_for(200)
@@ -222,7 +225,7 @@ def test_the_log_knows_ids_and_neither_keys_nor_prompts(engine: FaultEngine, key
     unknown = f"{key[:-1]}{'0' if key[-1] != '0' else '1'}"
     with LiveServer() as server:
         ask(server, key, DRIP).read()
-        ask(server, unknown, DRIP).read()
+        ask(server, unknown, DRIP, status=401).read()
         page = get(server, "/account/login/", authorization=f"Bearer {key}")
         server.terminate()
         log = server.log()
