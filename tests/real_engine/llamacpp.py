@@ -33,6 +33,7 @@ def main(port: int, folder: Path) -> None:
     params.endpoint_metrics = True
     params.ui = False
     params.cpuparams.n_threads = 2
+    params.cpuparams.poll = 0  # a waiting thread sleeps, for the tests need the processors too
     server = xllamacpp.Server(params)
     print("ready", flush=True)  # noqa: T201  # whoever started it waits for this line
     signal.pause()

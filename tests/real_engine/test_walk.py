@@ -1,13 +1,8 @@
 """The newcomer's walk on a real engine: every count in the log is the one that llama.cpp reported, token for token."""
 
 import json
-import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import httpx
 import pytest
@@ -18,41 +13,15 @@ from tests.browser.steps import create_key
 from tests.browser.test_walk import enter_by, link, server
 from tests.real_engine.llamacpp import MODEL
 from tests.real_engine.recorder import Recorder
-from tests.server import ROOT, LiveServer, free_port
+from tests.server import LiveServer
 
 __all__ = ["chromium", "link", "page", "server", "visitor"]  # fixtures of the browser's walk
 
-PYTHON = ROOT / ".venv-engine" / "bin" / "python"
 QUESTIONS = ["Once upon a time", "The capital of France is", "Hola, ¿qué tal?", "def main():", "🇲🇽 México"]
 ANSWERED = 120_000  # ms until an answer of the longest kind must be there
 LIMIT = 24  # tokens of an answer by the API
 
 type Row = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Recorder]:
-    """llama.cpp behind a relay that remembers what it reported."""
-    port = free_port()
-    child = subprocess.Popen([PYTHON, Path(__file__).with_name("llamacpp.py"), str(port), ROOT / ".venv-engine"])
-    try:
-        wait_until_healthy(f"http://127.0.0.1:{port}/health")
-        with Recorder(f"http://127.0.0.1:{port}") as recorder:
-            yield recorder
-    finally:
-        child.terminate()
-        child.wait(30)
-
-
-def wait_until_healthy(url: str) -> None:
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        try:
-            with urlopen(url, timeout=5):  # noqa: S310 - our own child
-                return
-        except (URLError, ConnectionError, TimeoutError):
-            time.sleep(0.1)
-    raise AssertionError("llama.cpp did not become ready")
 
 
 @pytest.mark.timeout(600)
