@@ -20,7 +20,6 @@ from daphne.ws_protocol import WebSocketProtocol
 from django.conf import settings
 from twisted.internet import reactor as installed
 from twisted.internet.interfaces import IPushProducer
-from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from chat.generations import supervisor
@@ -248,7 +247,7 @@ class Request(WebRequest):
 
 
 class Factory(HTTPFactory):
-    def buildProtocol(self, addr: Any) -> HTTPChannel:  # noqa: N802  twisted's name
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802  twisted's name
         protocol = super().buildProtocol(addr)
         protocol.requestFactory = Request
         return protocol

@@ -20,3 +20,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("chat.urls")),
     path("account/", include("allauth.urls")),
 ]
+
+handler500 = "console.trouble.server_error"
