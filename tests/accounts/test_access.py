@@ -25,6 +25,12 @@ def test_an_outsider_does_not_learn_that_the_team_exists(red: Team, charlie: Use
         team_for(charlie, "nowhere")
 
 
+@pytest.mark.spec("S16")
+def test_a_name_that_postgresql_cannot_hold_is_no_team(alice: User) -> None:
+    with pytest.raises(Http404):
+        team_for(alice, "red\0")
+
+
 def test_a_member_without_the_role_is_refused(red: Team, bob: User) -> None:
     with pytest.raises(PermissionDenied):
         team_for(bob, "red", role=Role.ADMIN)
