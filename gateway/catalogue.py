@@ -119,8 +119,12 @@ def models_for(caller: Caller) -> list[Offered]:
 def base_url(given: str) -> str:
     """The address up to and without /v1. Raises EngineNotAdded."""
     url = given.strip().rstrip("/").removesuffix("/v1").rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        readable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port out of range, half an IPv6 address
+        readable = False
+    if not readable or any(sign.isspace() or not sign.isprintable() for sign in url):
         raise EngineNotAdded(_("An engine's address looks like http://127.0.0.1:11434."))
     if parts.username or parts.password or parts.query or parts.fragment:
         raise EngineNotAdded(_("An engine's address has no user, password, query or fragment; give the key apart."))

@@ -233,8 +233,8 @@ async def _answered(
     engine: EngineFacts, clock: Clock, path: str, payload: Json | None
 ) -> AsyncGenerator[httpx.Response]:
     """The engine's response, its body still to come. Its refusals are raised; leaving closes the connection."""
-    request = _request(engine, "GET" if payload is None else "POST", path, payload, clock.deadlines.connect)
     with wire_errors():
+        request = _request(engine, "GET" if payload is None else "POST", path, payload, clock.deadlines.connect)
         response = await clock.wait(http().send(request, stream=True))
     try:
         if response.status_code != 200:

@@ -38,6 +38,11 @@ def test_an_engine_is_added_with_its_key_encrypted_and_the_change_announced(db: 
         ("B", "vllm", "ftp://a"),
         ("B", "vllm", "http://user:pw@a"),
         ("B", "vllm", "a:8000"),
+        ("B", "vllm", "http://a/\r\nhost: b"),
+        ("B", "vllm", "http://a b"),
+        ("B", "vllm", "http://a\0"),
+        ("B", "vllm", "http://a:99999"),
+        ("B", "vllm", "http://[::1"),
         ("taken", "vllm", "http://a"),
     ],
 )
