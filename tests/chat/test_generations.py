@@ -182,11 +182,11 @@ async def test_deleting_a_conversation_stops_its_answer(
 async def test_the_answer_of_somebody_who_lost_the_right_is_ended_at_once(
     bob: User, red: Team, engine: FaultEngine, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(generations, "HEARTBEAT_EVERY", 600.0)
     await in_database(serve_model, engine, "fault:drip?n=1000&gap=20")
     async with web_process(tmp_path):
         talk = await asked(bob, red)
         await written(talk, 20)
-        monkeypatch.setattr(generations, "HEARTBEAT_EVERY", 600.0)
         if how == "deactivated":
             await in_database(deactivate_person, user=bob, by=None)
         else:
