@@ -44,7 +44,7 @@ The text arrives token by token, as it would from a model, and each token is cou
 An operator adds it on the page **Engines**, or in a terminal:
 
 ```sh
-python manage.py add_engine --name local --type ollama --url http://127.0.0.1:11434
+.venv/bin/python manage.py add_engine --name local --type ollama --url http://127.0.0.1:11434
 ```
 
 Its models then appear here, and this demo steps aside.
@@ -76,7 +76,7 @@ El texto llega token a token, como llegaría de un modelo, y cada token se cuent
 Quien opera la instalación lo añade en la página **Motores**, o en un terminal:
 
 ```sh
-python manage.py add_engine --name local --type ollama --url http://127.0.0.1:11434
+.venv/bin/python manage.py add_engine --name local --type ollama --url http://127.0.0.1:11434
 ```
 
 Sus modelos aparecen entonces aquí, y esta demostración se aparta.
@@ -108,7 +108,7 @@ Le texte arrive token par token, comme il viendrait d’un modèle, et chaque to
 La personne qui exploite l’installation l’ajoute à la page **Moteurs**, ou dans un terminal :
 
 ```sh
-python manage.py add_engine --name local --type ollama --url http://127.0.0.1:11434
+.venv/bin/python manage.py add_engine --name local --type ollama --url http://127.0.0.1:11434
 ```
 
 Ses modèles apparaissent alors ici, et cette démonstration s’efface.

@@ -24,7 +24,7 @@ from tests.server import LiveServer
 FOLDER = Path(os.environ.get("SCREENSHOTS", ".data/screenshots"))
 README = Path("docs/pictures")
 SIZES = {1440: 900, 360: 740}
-FOR_README = {("chat", 1440, "light"), ("usage", 1440, "light")}
+FOR_README = {("answering", 1440, "light"): "chat", ("usage", 1440, "light"): "usage"}
 QUESTIONS = ["What is a tertulia?", "Write a short poem about patience", "Explain HTTP in a table"]
 
 
@@ -91,7 +91,19 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
             take(page, "key-created", width, theme)
             page.locator("summary[aria-label^=Account]").click()
             take(page, "menu", width, theme)
+            take_an_answer(page, width, theme)
     take_the_door(page)
+
+
+def take_an_answer(page: Page, width: int, theme: str) -> None:
+    """The chat while an answer is being written."""
+    page.goto(reverse("chat:home"))
+    page.get_by_label("Your question").fill("What do I see here, and how do I connect an engine?")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("#blocks table")).to_be_visible(timeout=60_000)
+    take(page, "answering", width, theme)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".tally").last).to_be_visible(timeout=60_000)
 
 
 def take_the_door(page: Page) -> None:
@@ -108,6 +120,6 @@ def take(page: Page, name: str, width: int, theme: str) -> None:
     if name == "chat":
         page.locator("#log").evaluate("log => { log.scrollTop = 0 }")  # the question, not the end of the answer
     page.screenshot(path=FOLDER / f"{name}-{width}-{theme}.png")
-    if (name, width, theme) in FOR_README:
+    if kept := FOR_README.get((name, width, theme)):
         README.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=README / f"{name}.png")
+        page.screenshot(path=README / f"{kept}.png")
