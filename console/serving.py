@@ -103,7 +103,7 @@ class DrainingServer(Server):
         self._ports.append(port)
 
     def listen_error(self, failure: Any) -> None:
-        self.problem = f"Tertulia cannot listen: {failure.getErrorMessage()}"
+        self.problem = f"Tertulia cannot listen: {failure.getErrorMessage()} Set PORT to use another port."
         self.stop()
 
     def begin(self) -> None:
