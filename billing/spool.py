@@ -33,6 +33,8 @@ type Sync = Literal["normal", "full"]
 PAGE = 1024
 FRAME = PAGE + 24
 
+BALLAST = 1 << 20  # bytes; given up on a full disk, they hold the ends of about a thousand running requests
+
 
 @dataclass(slots=True)
 class _Running:
@@ -68,6 +70,8 @@ class Spool:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._held = make_held(self.folder)
             self._live, self._number = self._new_file()
+            self._ballast = self.folder / "ballast"
+            self._lay_ballast()
         except (OSError, sqlite3.Error) as error:
             raise SpoolUnavailable(f"The spool in {root} cannot be written: {error}") from error
         self._begin_file()
@@ -75,6 +79,8 @@ class Spool:
     def start(self, start: Start) -> None:
         """Raises SpoolUnavailable; the request must then be refused."""
         row = start_row(start)
+        if self._ballast_given:
+            self._take_ballast_back()
         with self._lock:
             written = self._insert(START, row)
             self._running[start.id] = _Running(written, time.monotonic())
@@ -104,7 +110,13 @@ class Spool:
             return
         row = final_row(final)
         with self._lock:
-            self._insert(END, row)
+            try:
+                self._insert(END, row)
+            except SpoolUnavailable:
+                if self._ballast_given:
+                    raise
+                self._give_ballast()
+                self._insert(END, row)
             del self._running[final.id]
             self._ends += 1
         self._rotate_if_late()
@@ -146,6 +158,27 @@ class Spool:
             remove_file(self._path(self._number))
         remove_if_shipped(self.folder)
         os.close(self._held)
+
+    def _lay_ballast(self) -> None:
+        """Random, so that no file system packs it away and giving it up makes room."""
+        try:
+            with open(self._ballast, "wb", opener=_private) as file:
+                file.write(os.urandom(BALLAST))
+        except OSError:
+            self._ballast.unlink(missing_ok=True)
+            raise
+        self._ballast_given = False
+
+    def _give_ballast(self) -> None:
+        logger.error("the disk is full: what runs may end, and nothing new begins", extra={"path": str(self.folder)})
+        self._ballast.unlink(missing_ok=True)
+        self._ballast_given = True
+
+    def _take_ballast_back(self) -> None:
+        try:
+            self._lay_ballast()
+        except OSError as error:
+            raise SpoolUnavailable(f"The spool in {self.folder} cannot be written: {error}") from error
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.db"
@@ -200,6 +233,10 @@ class Spool:
             raise SpoolUnavailable(f"The spool in {self.folder} cannot be written: {error}") from error
         self._written += FRAME
         return row
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def open_spool(root: Path, *, sync: Sync = "normal", rotate_seconds: float = 2.0, rotate_bytes: int = 4 << 20) -> Spool:

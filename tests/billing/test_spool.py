@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -106,7 +106,13 @@ def test_a_second_end_of_a_request_is_not_recorded(spool: Spool, caplog: pytest.
 def test_files_are_for_their_owner_alone(spool: Spool) -> None:
     spool.start(a_start())
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in spool.folder.iterdir()}
-    assert modes == {"lock": 0o600, "000001.db": 0o600, "000001.db-wal": 0o600, "000001.db-shm": 0o600}
+    assert modes == {
+        "lock": 0o600,
+        "ballast": 0o600,
+        "000001.db": 0o600,
+        "000001.db-wal": 0o600,
+        "000001.db-shm": 0o600,
+    }
     assert stat.S_IMODE(spool.folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(spool.root.stat().st_mode) == 0o700
 
@@ -221,3 +227,52 @@ def test_every_end_is_there_once_and_every_other_start_is_running(steps: list[St
         assert set(last.running) == set(started) - finished
         left = {request: final.counts.completion_tokens for request, final in last.lasts.items()}
         assert left == {request: number for request, number in progress.items() if request not in finished}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of four megabytes."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small file system")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=True)
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.spec("F25")
+def test_on_a_full_disk_what_runs_may_end_and_nothing_new_begins_until_there_is_room(small_disk: Path) -> None:
+    with closing(Spool(small_disk / "spool", rotate_seconds=1e9)) as spool:
+        running = [a_start(number) for number in range(100)]
+        for start in running:
+            spool.start(start)
+        filling = small_disk / "filling"
+        _fill(filling)
+        _until_refused(spool)
+        for start in running:
+            spool.final(a_final(start.id))
+        with pytest.raises(SpoolUnavailable):
+            spool.start(a_start())
+        filling.unlink()
+        last = a_start()
+        spool.start(last)
+        spool.final(a_final(last.id))
+        spool.rotate(force=True)
+        (path,) = spool.closed_files()
+        ended = {one.start.id for one in read(path).ended}
+    assert {start.id for start in (*running, last)} <= ended
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+
+
+def _until_refused(spool: Spool) -> None:
+    """What SQLite has already taken of the disk may still hold a few."""
+    with suppress(SpoolUnavailable):
+        for _ in range(1000):
+            spool.start(a_start())
+        raise AssertionError("the disk is not full")
