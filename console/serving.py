@@ -20,7 +20,7 @@ from daphne.ws_protocol import WebSocketProtocol
 from django.conf import settings
 from twisted.internet import reactor as installed
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import implementer  # type: ignore[import-untyped]  # it has no types
 
 from chat.generations import supervisor
 from console.asgi import application
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 def serve(*, host: str, port: int, drain_seconds: int, ready: Callable[[int], None]) -> None:
     """Serve until a signal. `ready` is called with the port once requests are answered. Raises CannotListen."""
-    daphne.server.HTTPFactory = Factory  # it has no other place for a request of ours
+    daphne.server.HTTPFactory = Factory  # type: ignore[attr-defined]  # its only place for a request of ours
     server = DrainingServer(host, port, drain_seconds, ready)
     reactor.callWhenRunning(server.begin)
     server.run()
@@ -230,7 +230,7 @@ class Request(WebRequest):
             super().handleContentChunk(data[:room])
 
     def begin_flow(self) -> None:
-        if self.channel is not None and not self.finished and self.producer is None:
+        if not self._disconnected and not self.finished and self.producer is None:
             self.flow = Flow()
             self.registerProducer(self.flow, streaming=True)
 
@@ -238,8 +238,7 @@ class Request(WebRequest):
         if self.flow is not None:
             self.flow.free.set()
             self.flow = None
-            if self.channel is not None and self.producer is not None:
-                self.unregisterProducer()
+            self.unregisterProducer()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802  twisted's name
         self.end_flow()
