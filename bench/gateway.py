@@ -28,7 +28,7 @@ def relay(engine: str) -> Iterator[Target]:
     port = free_port()
     words = ("-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), "bench.relay:application")
     with child(*words, port=port, ENGINE=engine) as server:
-        yield Target(port, server.pid, "none", MODEL)
+        yield Target(port, server.pid, "none", MODEL, server.start_seconds)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a request costs here and in LiteLLM's proxy, before the same engine, one after the other.
+"""What a request costs here, in LiteLLM's proxy and in a bare relay, before the same engine, one after the other.
 
     make .venv-litellm/.ready && python -m bench.litellm
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.engine import MODEL
-from bench.gateway import gateway
+from bench.gateway import gateway, relay
 from bench.load import ROOT, Measured, Target, child, free_port, memory_mb
 
 PROGRAM = ROOT / ".venv-litellm" / "bin" / "litellm"
@@ -59,6 +59,8 @@ def main() -> None:
     with child("-m", "bench.engine", str(port), port=port):
         with litellm(url) as target:
             theirs = Found.of("LiteLLM", target, 300, 60)
+        with relay(url) as target:
+            Found.of("bare relay", target, 3000, 800)
         with gateway(url) as (target, _renamed):
             ours = Found.of("gateway", target, 3000, 800)
     for what, here, there in (("request", ours.requests, theirs.requests), ("stream", ours.streams, theirs.streams)):
