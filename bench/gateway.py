@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,13 @@ from bench.load import ROOT, Target, child, free_port, memory_mb
 
 SECRET = "benchmarks only: 5f4e3d2c1b0a9f8e7d6c5b4a"
 RENAMED = "fast, by another name"
+# Prints the address of the server that `manage.py start` runs.
+ADDRESS = """
+from urllib.parse import quote
+from django.db import connections
+found = connections["default"].settings_dict
+print(f"postgres://{found['USER']}@/{found['NAME']}?host={quote(str(found['HOST']), safe='')}")
+"""
 
 
 @contextmanager
@@ -32,8 +39,8 @@ def relay(engine: str) -> Iterator[Target]:
 
 
 @contextmanager
-def gateway(engine: str) -> Iterator[tuple[Target, Target]]:
-    """The same gateway with the engine's own model id, and with another one."""
+def gateway(engine: str, *, uvicorn: bool = False) -> Iterator[tuple[Target, Target]]:
+    """The same gateway with the engine's own model id, and with another one. On daphne, unless uvicorn is asked for."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="tertulia-bench-", ignore_cleanup_errors=True) as data:
         Path(data).chmod(0o711)  # the database server's account passes through
@@ -57,10 +64,24 @@ def gateway(engine: str) -> Iterator[tuple[Target, Target]]:
             manage("shell", "--verbosity=0", "--command", rename)
             manage("create_team", "--name", "Bench", "--owner", "bench@example.org")
             key = manage("create_key", "--team", "bench", "--name", "bench")
-            time.sleep(2)  # the snapshot
-            own = Target(port, server.pid, key, MODEL, server.start_seconds)
-            yield own, replace(own, model=RENAMED)
-            print(f"memory of the gateway {memory_mb(server.pid):.0f} MB")
+            if uvicorn:
+                environment |= {"DATABASE_URL": manage("shell", "--verbosity=0", "--command", ADDRESS)}
+                port = free_port()
+            words = (
+                "-m",
+                "uvicorn",
+                "--no-access-log",
+                "--log-level",
+                "warning",
+                "--port",
+                str(port),
+                "console.asgi:application",
+            )
+            with child(*words, port=port, **environment) if uvicorn else nullcontext(server) as asked:
+                time.sleep(2)  # the snapshot
+                own = Target(port, asked.pid, key, MODEL, asked.start_seconds)
+                yield own, replace(own, model=RENAMED)
+                print(f"memory of the gateway {memory_mb(asked.pid):.0f} MB")
 
 
 def main(requests: int, streams: int) -> None:

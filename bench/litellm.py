@@ -60,9 +60,11 @@ def main() -> None:
         with litellm(url) as target:
             theirs = Found.of("LiteLLM", target, 300, 60)
         with relay(url) as target:
-            Found.of("bare relay", target, 3000, 800)
+            Found.of("bare relay on daphne", target, 3000, 800)
         with gateway(url) as (target, _renamed):
-            ours = Found.of("gateway", target, 3000, 800)
+            ours = Found.of("gateway on daphne", target, 3000, 800)
+        with gateway(url, uvicorn=True) as (target, _renamed):
+            Found.of("gateway on uvicorn", target, 3000, 800)
     for what, here, there in (("request", ours.requests, theirs.requests), ("stream", ours.streams, theirs.streams)):
         speed, cpu = here.per_second / there.per_second, there.cpu_ms / here.cpu_ms
         print(f"{what}s a second: {speed:.0f} times LiteLLM's; CPU time of one: 1/{cpu:.0f}")
