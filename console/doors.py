@@ -65,7 +65,7 @@ class Doors:
 async def readyz(send: Send) -> None:
     if drain_flag.is_set():
         await answer(send, 503, {"status": "draining"})
-    elif not (listening.database_answers and holder.loaded):
+    elif not (listening.database_answers and holder.fresh):
         await answer(send, 503, {"status": "no database"})
     else:
         await answer(send, 200, {"status": "ok"})

@@ -33,12 +33,20 @@ def direct_address() -> dict[str, Any]:
     return {**found, **options, "connect_timeout": 5, "autocommit": True}
 
 
+def renew_pool() -> None:
+    """Have Django connect anew. Connections in use are closed when they are given back."""
+    connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's backend has one
+
+
 class Listening:
     """The LISTEN connection of this process."""
 
     def __init__(self, listeners: Mapping[str, Listener]) -> None:
         self._listeners = listeners
         self._answered_at: float | None = None
+        # Django's pool tries again ever more seldom while PostgreSQL is away, and who waits for it waits on: once the
+        # database is back, a new pool is quicker than the old one's next try.
+        self._was_away = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -60,13 +68,16 @@ class Listening:
             except (psycopg.Error, TimeoutError, OSError):
                 if self._answered_at is not None:
                     logger.warning("The database is away")
-                self._answered_at = None
+                self._answered_at, self._was_away = None, True
             await asyncio.sleep(RETRY)
 
     async def _listen(self) -> None:
         async with await psycopg.AsyncConnection.connect(**direct_address()) as own:
             for channel in self._listeners:
                 await own.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            if self._was_away:
+                await asyncio.to_thread(renew_pool)
+                self._was_away = False
             while True:
                 async with asyncio.timeout(PATIENCE):
                     await own.execute("SELECT 1")

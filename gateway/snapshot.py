@@ -53,11 +53,6 @@ class Holder:
         self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def loaded(self) -> bool:
-        """Whether there is anything to answer with."""
-        return self._snapshot is not None
-
     def current(self) -> Snapshot:
         """Raises Unavailable before the first load, and when PostgreSQL has been away longer than the lease."""
         if self._snapshot is None or monotonic() - self._reached > settings.ENVIRONMENT.auth_lease:
