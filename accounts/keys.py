@@ -28,7 +28,8 @@ PREFIX = "sk-tert-"
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_LENGTH = 30
 CHECK_LENGTH = 6
-_FORM = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_LENGTH + CHECK_LENGTH}}}")
+PATTERN = rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_LENGTH + CHECK_LENGTH}}}"  # as a scanner for secrets takes it
+_FORM = re.compile(PATTERN)
 
 
 @dataclass(frozen=True, slots=True)

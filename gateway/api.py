@@ -18,6 +18,7 @@ from gateway.auth import authenticate
 from gateway.cards import model_card, model_list
 from gateway.completions import Answer, Ask, Call, Event, Head, stream
 from gateway.errors import GatewayError, MethodNotAllowed, NotFound, ServerError, TooLarge
+from gateway.openapi import in_english
 from gateway.schemas import json_object, parse_chat, parse_completion
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,9 @@ async def _answer(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], rece
     elif path.startswith("/v1/models/"):
         _allow(method, "GET")
         await reply.json(model_card(await authenticate(headers), path.removeprefix("/v1/models/")))
+    elif path == "/v1/openapi.json":
+        _allow(method, "GET")
+        await reply.json(in_english())
     else:
         raise NotFound(f"There is nothing at {scope['path'][:200]}.", code="unknown_url")
 
