@@ -1,0 +1,96 @@
+"""A request to /v1 from within, for a caller who is known already: what the reference page tries out.
+
+It is the same code as for a request over the network, and it is accounted for in the same way.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from accounts.callers import Caller
+from gateway import running
+from gateway.api import Message, application
+from gateway.auth import vouched
+from gateway.engines.client import close_http
+
+MOST_BYTES = 256 * 1024  # of an answer that are kept; the call ends there
+MOST_SECONDS = 120.0  # that a page may wait for one
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """`status` is 0 when nothing came in time; `cut`: the answer went on, and was stopped here."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    took_ms: int
+    cut: bool
+
+
+def tried(caller: Caller, path: str, body: bytes) -> Tried:
+    """POSTs the JSON. In a server this runs in the server's own loop, which holds its connections to the engines."""
+    return async_to_sync(_tried)(caller, path, body)
+
+
+async def _tried(caller: Caller, path: str, body: bytes) -> Tried:
+    began = perf_counter()
+    exchange = _Exchange(body)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
+    }
+    patience = asyncio.get_running_loop().call_later(MOST_SECONDS, exchange.leave)
+    try:
+        with vouched(caller):
+            # In a task of its own: a call that is left ends by cancelling its task.
+            await asyncio.create_task(application(scope, exchange.receive, exchange.send))
+    finally:
+        patience.cancel()
+        # Under a test's client the loop ends with this call. In a server, whoever comes next connects anew.
+        if not running.running():
+            await close_http()
+    took = round((perf_counter() - began) * 1000)
+    return Tried(exchange.status, exchange.headers, bytes(exchange.body), took, exchange.left)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A caller's side of one request, in memory."""
+
+    asked: bytes
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytearray = field(default_factory=bytearray)
+    left: bool = False
+    _gone: asyncio.Event = field(default_factory=asyncio.Event)
+    _read: bool = False
+
+    def leave(self) -> None:
+        self.left = True
+        self._gone.set()
+
+    async def receive(self) -> Message:
+        if not self._read:
+            self._read = True
+            return {"type": "http.request", "body": self.asked, "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in message["headers"]}
+            return
+        self._keep(message.get("body", b""))
+
+    def _keep(self, piece: Any) -> None:
+        room = MOST_BYTES - len(self.body)
+        self.body += piece[:room]
+        if len(piece) > room:
+            self.leave()
