@@ -6,6 +6,8 @@ app_name = "gateway"
 
 urlpatterns = [
     path("t/<slug:slug>/models/", views.models, name="models"),
+    path("reference/", views.reference, name="reference"),
+    path("reference/try/", views.try_api, name="try"),
     path("operator/engines/", views.engines, name="engines"),
     path("operator/engines/add/", views.add, name="add-engine"),
     path("operator/engines/<int:pk>/import/", views.import_again, name="import-models"),

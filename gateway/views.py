@@ -1,19 +1,31 @@
-"""The pages of this room: the models of a team, and the engines behind them for operators."""
+"""The pages of this room: the models of a team, the reference of the API, and the engines for operators."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django_htmx.middleware import HtmxDetails
 
-from accounts.access import chat_caller, require_operator, team_for
-from accounts.models import Role, User
+from accounts.access import TEAM_IN_SESSION, chat_caller, require_operator, team_for, teams_of
+from accounts.callers import Caller
+from accounts.errors import NotAllowed
+from accounts.models import Role, Team, User
 from gateway.catalogue import add_engine, import_models, models_for, remove_engine, set_enabled
 from gateway.discovery import find_engines
 from gateway.errors import GatewayError
-from gateway.forms import EngineForm
+from gateway.forms import EngineForm, TrialForm, trial
 from gateway.models import Engine
+from gateway.reference import reference as api_reference
+from gateway.samples import outcome
+from gateway.trial import tried
 
 
 @require_GET
@@ -21,6 +33,27 @@ def models(request: HttpRequest, slug: str) -> HttpResponse:
     team = team_for(request.user, slug, role=Role.MEMBER)
     offered = models_for(chat_caller(request.user, team))
     return render(request, "gateway/models.html", {"team": team, "models": offered})
+
+
+@require_GET
+def reference(request: HttpRequest) -> HttpResponse:
+    """`?endpoint=` and `?model=` fill in the form."""
+    return _reference_page(request, _team(request), request.GET.dict(), {})
+
+
+@require_POST
+def try_api(request: HttpRequest) -> HttpResponse:
+    """Calls the API as the person. Whatever it answers, errors too, is shown; the page itself is well."""
+    team = _team(request)
+    caller = _caller(request, team)
+    if caller is None:
+        raise PermissionDenied
+    path, body = trial(request.POST.dict())
+    answer = outcome(tried(caller, path, json.dumps(body).encode()), path, body)
+    htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]  # set by django-htmx's middleware
+    if htmx:
+        return render(request, "gateway/reference.html#result", {"tried": answer})
+    return _reference_page(request, team, request.POST.dict(), {"tried": answer})
 
 
 @require_http_methods(["GET", "POST"])
@@ -67,6 +100,36 @@ def remove(request: HttpRequest, pk: int) -> HttpResponse:
         remove_engine(engine=engine, by=user)
         return redirect("gateway:engines")
     return render(request, "gateway/remove_engine.html", {"engine": engine})
+
+
+def _reference_page(
+    request: HttpRequest, team: Team | None, given: Mapping[str, str], more: Mapping[str, Any]
+) -> HttpResponse:
+    """Who may call no model reads it without the form."""
+    caller = _caller(request, team)
+    names = [model.public_id for model in models_for(caller)] if caller else []
+    context = {
+        "reference": api_reference(names[0] if names else ""),
+        "form": TrialForm(models=names, given=given) if names else None,
+        "team": team,
+        "base_url": settings.BASE_URL,
+    }
+    return render(request, "gateway/reference.html", context | dict(more))
+
+
+def _team(request: HttpRequest) -> Team | None:
+    """The team last looked at, else the first."""
+    teams = teams_of(request.user)
+    looked_at = request.session.get(TEAM_IN_SESSION)
+    return next((team for team in teams if team.slug == looked_at), teams[0] if teams else None)
+
+
+def _caller(request: HttpRequest, team: Team | None) -> Caller | None:
+    """None for those who only read reports, or have no team."""
+    try:
+        return chat_caller(request.user, team) if team else None
+    except NotAllowed:
+        return None
 
 
 def _page(
