@@ -75,6 +75,7 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "profile": reverse("accounts:profile"),
         "second-factor": reverse("mfa_index"),
         "quickstart": reverse("console:quickstart"),
+        "reference": reverse("gateway:reference"),
     }
     for theme in ["light", "dark"]:
         page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of the two words it knows

@@ -19,6 +19,7 @@ def addresses(team: Team) -> list[str]:
         *(reverse(name, args=[team.slug]) for name in of_team),
         reverse("chat:home"),
         reverse("console:quickstart"),
+        reverse("gateway:reference"),
         reverse("gateway:engines"),
         *map(reverse, ACCOUNT),
     ]
