@@ -64,8 +64,9 @@ def issue_key(
     dialect: str = "",
     form_id: UUID | None = None,
 ) -> IssuedKey:
-    """A personal key when it has an owner, else a service key of the team. `models` None: all of the team's; no `dialect`: the team's.
+    """A personal key when it has an owner, else a service key of the team. `models` None: all of the team's.
 
+    Without a `dialect` it speaks its team's.
     Raises AlreadyIssued when the form has made a key before: it was sent twice, or its answer loaded again.
     """
     if form_id:
