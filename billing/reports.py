@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import ApiKey, Team, User
 from billing.models import Origin, UsageDay, UsageQuarter
-from billing.periods import HOUR, Period, last_days
+from billing.periods import HOUR, Period, last_days, this_month
 
 type Moment = date | datetime  # a day of the team, or the begin of an hour
 
@@ -130,6 +130,28 @@ def usage(team: Team, period: Period, *, group: Group = Group.MODEL, origin: str
         before=_total_before(team, period, chosen, now),
         read_at=now,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUsage:
+    """What one key used in a period, by model, most tokens first."""
+
+    period: Period
+    models: tuple[tuple[str, Sums], ...]
+    total: Sums
+
+
+def usage_of_key(key: ApiKey, *, now: datetime) -> tuple[KeyUsage, KeyUsage]:
+    """Today and this month so far, in the team's zone."""
+    zone = ZoneInfo(key.team.time_zone)
+    today = now.astimezone(zone).date()
+    return _of_key(key, last_days(1, today, zone)), _of_key(key, this_month(today, zone))
+
+
+def _of_key(key: ApiKey, period: Period) -> KeyUsage:
+    rows = _days(key.team, period, Q(key_id=key.pk)).values("model").annotate(**_ANNOTATIONS)
+    models = sorted(((row["model"], _sums([row])) for row in rows), key=lambda found: (-found[1].tokens, found[0]))
+    return KeyUsage(period, tuple(models), sum((found[1] for found in models), NONE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ GatewayError                       status, type, code, param and message of the 
 ├── TooMany                 429    our own limits, or the engine's
 ├── ServerError             500
 ├── EngineFailed            502    the engine's answer was an error
+│   ├── BrokenOff           502    it ended before its end
 │   └── UnreadableAnswer    502    it was no answer at all: broken, endless, or of another kind
 ├── Unavailable             503    engine down, server draining, database away
 ├── EngineTimeout           504
@@ -19,7 +20,6 @@ GatewayError                       status, type, code, param and message of the 
 The shape of the body is OpenAI's: {"error": {"message", "type", "param", "code"}}; `code` is a string or null.
 """
 
-import json
 from typing import ClassVar
 
 
@@ -42,10 +42,10 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.error_code = code or self.code
+        self.retry = True  # False tells clients that trying again is no use
 
-    def body(self) -> bytes:
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
-        return json.dumps({"error": error}).encode()
+    def told(self) -> dict[str, str | None]:
+        return {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
 
 
 class BadRequest(GatewayError):
@@ -104,6 +104,10 @@ class EngineFailed(GatewayError):
     type = "upstream_error"
     code = "bad_gateway"
     outcome = "upstream_error"
+
+
+class BrokenOff(EngineFailed):
+    """The engine hung up in the middle."""
 
 
 class UnreadableAnswer(EngineFailed):

@@ -11,7 +11,7 @@ from accounts.callers import Caller
 from billing.ids import RequestId, new_request
 from billing.prices import UnitPrices, cost
 from billing.records import Counts
-from gateway.engines.client import Clock
+from gateway.engines.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
