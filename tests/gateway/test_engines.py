@@ -9,8 +9,8 @@ import pytest
 from gateway.engines import CLIENTS
 from gateway.engines.client import close_http, parsed_object
 from gateway.engines.clock import Clock, Deadlines
-from gateway.engines.facts import EngineFacts, Item, Json, Kind, Question, Route
 from gateway.engines.demo import count
+from gateway.engines.facts import EngineFacts, Item, Json, Kind, Question, Route
 from gateway.engines.sse import MAX_LINE, Splitter
 from gateway.errors import UnreadableAnswer
 from gateway.meter import Meter, estimate
