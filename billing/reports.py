@@ -7,13 +7,15 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db.models import Q, Sum
 from django.utils.translation import gettext as _
 
 from accounts.models import ApiKey, Team, User
-from billing.models import Origin, UsageDay, UsageQuarter
+from billing.ids import at_of
+from billing.models import Origin, Outcome, UsageDay, UsageQuarter, UsageRecord
 from billing.periods import HOUR, Period, last_days, this_month
 
 type Moment = date | datetime  # a day of the team, or the begin of an hour
@@ -130,6 +132,12 @@ def usage(team: Team, period: Period, *, group: Group = Group.MODEL, origin: str
         before=_total_before(team, period, chosen, now),
         read_at=now,
     )
+
+
+def came_to_nothing(team_id: int, request_id: UUID) -> bool:
+    """Whether the log knows the request as one that failed before any token."""
+    ended = UsageRecord.objects.filter(team=team_id, at=at_of(request_id), id=request_id)
+    return ended.filter(prompt_tokens=0, completion_tokens=0).exclude(outcome=Outcome.OK).exists()
 
 
 @dataclass(frozen=True, slots=True)

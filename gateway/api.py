@@ -19,6 +19,7 @@ from gateway.completions import Call, stream
 from gateway.consumption import consumption
 from gateway.dialects import DIALECTS, Dialect
 from gateway.errors import GatewayError, MethodNotAllowed, NotFound, ServerError, TooLarge
+from gateway.idempotency import once
 from gateway.reply import Headers, Message, Reply, Send
 from gateway.schemas import Ask, json_object, parse_chat, parse_completion, parse_embedding
 
@@ -80,8 +81,14 @@ async def _answer(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], rece
 
 async def answer_as(caller: Caller, path: str, headers: Mapping[bytes, bytes], receive: Receive, reply: Reply) -> None:
     """Answers one of ASKS for a caller who is known."""
-    ask = await _understood(await _read(headers, receive), headers.get(b"content-type", b""), ASKS[path], reply.dialect)
-    await _complete(caller, ask, receive, reply)
+    raw = await _read(headers, receive)
+    ask = await _understood(raw, headers.get(b"content-type", b""), ASKS[path], reply.dialect)
+    name = headers.get(b"idempotency-key")
+    if name is None:
+        await _complete(caller, ask, receive, reply)
+        return
+    async with once(name, caller, path, raw, reply.call, told=lambda: reply.told):
+        await _complete(caller, ask, receive, reply)
 
 
 async def _known(headers: Mapping[bytes, bytes], reply: Reply) -> Caller:

@@ -8,6 +8,8 @@ GatewayError                       status, type, code, param and message of the 
 ├── ModelForbidden          403    the team may use the model, the key may not
 ├── NotFound                404    unknown model, unknown address
 ├── MethodNotAllowed        405
+├── RepeatedRequest         409    its Idempotency-Key was used before
+│   └── RepeatedOtherwise   422    for another body
 ├── TooMany                 429    our own limits, or the engine's
 ├── ServerError             500
 ├── EngineFailed            502    the engine's answer was an error
@@ -33,6 +35,7 @@ class GatewayError(Exception):
     type: ClassVar[str] = "server_error"
     code: ClassVar[str | None] = None
     outcome: ClassVar[str] = "internal_error"
+    retry: ClassVar[bool] = True  # False tells clients that trying again is no use
 
     def __init__(
         self, message: str, *, param: str | None = None, code: str | None = None, retry_after: int | None = None
@@ -42,7 +45,6 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.error_code = code or self.code
-        self.retry = True  # False tells clients that trying again is no use
 
     def told(self) -> dict[str, str | None]:
         return {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
@@ -86,6 +88,18 @@ class MethodNotAllowed(GatewayError):
     status = 405
     type = "invalid_request_error"
     code = "method_not_allowed"
+
+
+class RepeatedRequest(GatewayError):
+    status = 409
+    type = "invalid_request_error"
+    code = "idempotency_conflict"
+    retry = False
+
+
+class RepeatedOtherwise(RepeatedRequest):
+    status = 422
+    code = "idempotency_mismatch"
 
 
 class TooMany(GatewayError):

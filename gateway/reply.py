@@ -34,6 +34,7 @@ class Reply:
         self._send = send
         self._began = asyncio.get_running_loop().time()
         self._streams = False  # whether a 200 with an event stream has begun
+        self.told = False  # whether anything of an answer went out
         self._ended = False
         self._head: Head | None = None
         self._last = 0.0
@@ -41,12 +42,14 @@ class Reply:
     async def part(self, part: object) -> None:
         match part:
             case Events(data=data):
+                self.told = True
                 await self._body(b"data: " + b"\n\ndata: ".join(data) + b"\n\n")
             case Head():
                 self._head = part
                 if self.streamed:
                     await self._begin_stream()
             case Answer(body=body):
+                self.told = True
                 await self.whole(200, body)
 
     async def beat(self, seconds: float) -> None:
