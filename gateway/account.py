@@ -8,7 +8,7 @@ from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
 from billing.spool import Final, Progress, spool
 from gateway import embeddings
-from gateway.answers import Shaper, usage_of
+from gateway.answers import Shaper, is_error, usage_of
 from gateway.answers import timed as usage_of_timings
 from gateway.dialects import DIALECTS
 from gateway.engines import CLIENTS
@@ -54,6 +54,7 @@ class Account:
         if client.taken is not None:
             kept = {name: value for name, value in kept.items() if name in client.taken}
         self.ignored = tuple(name for name in self.ask.body if name not in kept)
+        self.call.engine = route.engine
         self.queue_ms = self._elapsed_ms()
         self.clock.begin()
         return Question(self.ask.kind, kept, exact=False)
@@ -127,7 +128,7 @@ class Account:
         answer = parsed_object(item) if isinstance(item, bytes) else item
         if answer is None:
             raise UnreadableAnswer("The engine's answer is not JSON.")
-        if answer.get("error"):
+        if is_error(answer):
             raise EngineFailed("The engine answered with an error.")
         usage = answer.pop("usage", None) or usage_of_timings(answer.get("timings"))
         text = self._shaper.whole(answer)

@@ -71,7 +71,7 @@ class Shaper:
         if isinstance(item, bytes) and (pressed := self._stencils.press(item)) is not None:
             return Shaped(*pressed)
         parsed = parsed_object(item) if isinstance(item, bytes) else item
-        if parsed is not None and parsed.get("error"):
+        if parsed is not None and is_error(parsed):
             raise EngineFailed("The engine met an error.")
         if parsed is None or not _are_objects(parsed.get("choices")):
             self._bad += 1
@@ -225,6 +225,11 @@ def timed(timings: object) -> Json | None:
     if type(prompt) is not int or type(cached) is not int or type(completion) is not int:
         return None
     return {"prompt_tokens": prompt + cached, "completion_tokens": completion, "cached_tokens": cached}
+
+
+def is_error(found: Json) -> bool:
+    """OpenAI's form, and the one of older vLLM."""
+    return bool(found.get("error")) or found.get("object") == "error"
 
 
 def _are_objects(found: object) -> bool:

@@ -51,8 +51,6 @@ class Head:
     """
 
     request_id: UUID
-    engine_type: str
-    machine_name: str
     answer_id: str
     ignored: tuple[str, ...] = ()
     queue_ms: int = 0
@@ -171,7 +169,7 @@ async def _streamed(account: Account, routes: tuple[Route, ...]) -> AsyncGenerat
                     account.problem = error
                     continue
                 health.answered(route.engine)
-                yield _head(account, route)
+                yield _head(account)
                 if events:
                     yield Events(events)
                 try:
@@ -211,7 +209,7 @@ async def _whole(account: Account, routes: tuple[Route, ...]) -> AsyncGenerator[
                 continue
             health.answered(route.engine)
             finished = account.end("ok", 200)
-            yield _head(account, route)
+            yield _head(account)
             yield Answer(body)
             yield finished
             return
@@ -234,12 +232,10 @@ async def _tries(account: Account, routes: tuple[Route, ...]) -> AsyncGenerator[
         left.remove(route)
 
 
-def _head(account: Account, route: Route) -> Head:
+def _head(account: Account) -> Head:
     account.begun = True
     return Head(
         request_id=account.call.request.id,
-        engine_type=route.engine.type,
-        machine_name=route.engine.machine_name,
         answer_id=account.answer_id,
         ignored=account.ignored,
         queue_ms=account.queue_ms,

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from sys import byteorder
 from typing import Any
 
+from gateway.answers import is_error
 from gateway.engines.client import written
 from gateway.engines.facts import Item, Json
 from gateway.errors import EngineFailed, UnreadableAnswer
@@ -26,7 +27,7 @@ def read(item: Item) -> Json:
         found = json.loads(item) if isinstance(item, bytes) else item
     except (ValueError, RecursionError) as error:
         raise UnreadableAnswer("The engine's answer is not JSON.") from error
-    if isinstance(found, dict) and found.get("error"):
+    if isinstance(found, dict) and is_error(found):
         raise EngineFailed("The engine answered with an error.")
     data = found.get("data") if isinstance(found, dict) else None
     if not isinstance(data, list) or not all(map(_is_embedding, data)):

@@ -104,9 +104,10 @@ class Reply:
     async def _start(self, status: int, headers: Headers) -> None:
         name = str(self.call.request.id).encode()
         headers += [(b"x-request-id", name), (b"id", name), (b"x-content-type-options", b"nosniff")]
+        if (engine := self.call.engine) is not None:
+            headers.append((b"backend", _header(f"engine_type={engine.type}; machine_name={engine.machine_name}")))
         if self._head is not None:
-            backend = f"engine_type={self._head.engine_type}; machine_name={self._head.machine_name}"
-            headers += [(b"backend", _header(backend)), (b"server-timing", self._timing(self._head))]
+            headers.append((b"server-timing", self._timing(self._head)))
             if self._head.ignored:
                 headers.append((b"x-tertulia-ignored", _header(", ".join(self._head.ignored))))
         if self.origin:
