@@ -5,8 +5,9 @@
 The engine paces every stream at 50 chunks a second, its first one at once. First tokens: 16 connections, streams of 10
 chunks one after the other. Gaps: 60 streams at a time on daphne and 150 on uvicorn, of 100 chunks; only those seen
 while all of them run. Relay and gateway take turns, on daphne and then on uvicorn; what is told is the middle of the
-rounds' differences and their range. Engine and load are processes of the same machine: at a whole core either of them
-is what is measured, so their shares of one are told too.
+rounds' differences and their range. Engine and driver are processes of the same machine: at a whole core either of them
+is what is measured, so the shares of a core are told too, and the CPU time of chunks that come one by one with them.
+So is the share that everything else on the machine took: where it is large, the differences say nothing.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median, quantiles
 
-from bench.load import CONNECTIONS, Target, cpu_seconds
+from bench.load import CONNECTIONS, Target, cpu_seconds, machine_seconds
 from bench.servers import SERVERS, engine, gateway, installation, relay
 
 PACE = 50  # chunks a second of one stream
@@ -35,9 +36,7 @@ class Seen:
     server: float
     engine: float
     driver: float
-
-    def __str__(self) -> str:
-        return f"server {self.server:.0%}, engine {self.engine:.0%}, load {self.driver:.0%} of a core"
+    others: float
 
 
 async def load(target: Target, streams: int, chunks: int, seconds: float, engine_pid: int) -> Seen:
@@ -56,11 +55,13 @@ async def load(target: Target, streams: int, chunks: int, seconds: float, engine
 
     async def shares() -> list[float]:
         await asyncio.sleep(start - time.perf_counter())
-        before, pids = time.process_time(), (target.pid, engine_pid)
-        others = [cpu_seconds(pid) for pid in pids]
+        before = spent()
         await asyncio.sleep(until - time.perf_counter())
-        spent = [cpu_seconds(pid) - other for pid, other in zip(pids, others, strict=True)]
-        return [share / seconds for share in (*spent, time.process_time() - before)]
+        server, engine, driver, machine = ((now - then) / seconds for now, then in zip(spent(), before, strict=True))
+        return [server, engine, driver, max(0, machine - server - engine - driver)]
+
+    def spent() -> tuple[float, float, float, float]:
+        return cpu_seconds(target.pid), cpu_seconds(engine_pid), time.process_time(), machine_seconds()
 
     watch = asyncio.create_task(shares())
     await asyncio.gather(*(calls() for _ in range(streams)))
@@ -80,12 +81,22 @@ def main(rounds: int, seconds: float) -> None:
                         for _ in range(rounds)
                     ]
                     print(f"{streams} streams of {chunks} chunks at {PACE}/s on {server}")
-                    print(f"  relay: {turns[-1][0]}\n  gateway: {turns[-1][1]}")
+                    tell_shares(turns)
                     if streams == CONNECTIONS:
                         tell("first token p50", [(a.first_p50, b.first_p50) for a, b in turns], FIRST_P50)
                         tell("first token p99", [(a.first_p99, b.first_p99) for a, b in turns], FIRST_P99)
                     else:
                         tell("gap p99", [(a.gap_p99, b.gap_p99) for a, b in turns], GAP_P99)
+
+
+def tell_shares(turns: list[list[Seen]]) -> None:
+    for name, side in zip(("relay", "gateway"), zip(*turns, strict=True), strict=True):
+        shares = {of: median(getattr(one, of) for one in side) for of in ("server", "engine", "driver", "others")}
+        full = "; the load itself is what is measured" if max(shares["engine"], shares["driver"]) > 0.85 else ""
+        told = ", ".join(f"{of} {share:.0%}" for of, share in shares.items())
+        print(f"  {name}: {told} of a core{full}")
+    ratios = sorted(found.server / base.server for base, found in turns)
+    print(f"  CPU time: {median(ratios):.2f} times the relay's ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 
 
 def tell(what: str, turns: list[tuple[float, float]], most: float) -> None:
@@ -97,4 +108,4 @@ def tell(what: str, turns: list[tuple[float, float]], most: float) -> None:
 
 if __name__ == "__main__":
     given = [int(word) for word in sys.argv[1:]]
-    main(*(given + [3, 6][len(given) :]))
+    main(*(given + [5, 4][len(given) :]))

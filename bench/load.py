@@ -130,6 +130,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def machine_seconds() -> float:
+    """CPU time that the machine has spent on anything."""
+    user, nice, system, _idle, _waiting, *interrupts = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + sum(interrupts)) / TICKS
+
+
 def memory_mb(pid: int, line: str = "VmRSS") -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(found for found in lines if found.startswith(line)).split()[1]) / 1024
