@@ -1,6 +1,6 @@
 """What the benchmarks measure, as servers of their own: the gateway and a bare relay, each on daphne and on uvicorn.
 
-uvicorn takes its own variables from the environment, for both: UVICORN_LOOP=uvloop UVICORN_HTTP=httptools.
+uvicorn takes its own variables from the environment, for both: UVICORN_LOOP=asyncio UVICORN_HTTP=h11, for example.
 """
 
 import os
