@@ -24,6 +24,7 @@ class Caller:
     team_models: frozenset[str] | None
     key_models: frozenset[str] | None
     expires_at: float | None
+    dialect: str = "openai"
 
     def sees(self, model: str) -> bool:
         """Whether the team may use the model; what it may not use does not exist for it."""

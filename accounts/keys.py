@@ -62,10 +62,12 @@ def issue_key(
     owner: User | None = None,
     models: list[str] | None = None,
     expires_at: datetime | None = None,
+    dialect: str = "",
     form_id: UUID | None = None,
 ) -> IssuedKey:
     """A personal key when it has an owner, else a service key of the team. `models` None: all of the team's.
 
+    Without a `dialect` it speaks its team's.
     Raises AlreadyIssued when the form has made a key before: it was sent twice, or its answer loaded again.
     """
     if form_id:
@@ -83,6 +85,7 @@ def issue_key(
         models=models,
         created_by=by,
         expires_at=expires_at,
+        dialect=dialect,
         form_id=form_id,
     )
     audit.record("key.created", by=by, team=team, subject=key, personal=owner is not None)
@@ -143,6 +146,7 @@ def _caller(key: ApiKey) -> Caller:
         team_models=None if key.team.models is None else frozenset(key.team.models),
         key_models=None if key.models is None else frozenset(key.models),
         expires_at=key.expires_at.timestamp() if key.expires_at else None,
+        dialect=key.dialect or key.team.dialect,
     )
 
 

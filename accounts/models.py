@@ -57,6 +57,14 @@ class Role(models.TextChoices):
     VIEWER = "viewer", _("viewer")
 
 
+class Dialect(models.TextChoices):
+    """Which vendor's habits the API's answers follow where vendors differ. `gateway.dialects` says how."""
+
+    OPENAI = "openai", _("OpenAI")
+    SAPTIVA = "saptiva", _("Saptiva")
+    SAPTIVA_STRICT = "saptiva-strict", _("Saptiva, with its obligatory parameters")
+
+
 class Team(models.Model):
     """A group of people who share keys, models and a bill."""
 
@@ -64,6 +72,7 @@ class Team(models.Model):
     name = models.CharField(_("name"), max_length=100)
     time_zone = models.CharField(_("time zone"), max_length=64, default="UTC")
     members_may_create_keys = models.BooleanField(default=True)
+    dialect = models.CharField(_("API dialect"), max_length=16, choices=Dialect, default=Dialect.OPENAI)
     created_at = models.DateTimeField(default=timezone.now)
     archived_at = models.DateTimeField(null=True, blank=True)
     # Last, because below it in this class body the name hides Django's module. Public model ids; null means all.
@@ -106,6 +115,7 @@ class ApiKey(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     revoked_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     last_used_at = models.DateTimeField(null=True, blank=True)
+    dialect = models.CharField(_("API dialect"), max_length=16, choices=Dialect, blank=True)  # blank: the team's
     form_id = models.UUIDField(null=True, blank=True, unique=True)  # of the form that made it: sent twice, it makes one
     # Last, as in Team. Public model ids; null means all of the team's.
     models = ArrayField(models.CharField(max_length=200), null=True, blank=True, default=None)

@@ -17,7 +17,9 @@ from accounts.callers import Caller
 from accounts.models import User
 from accounts.secrets import encrypt
 from gateway.engines import CLIENTS
-from gateway.engines.client import Clock, Deadlines, FoundModel, close_http
+from gateway.engines.client import close_http
+from gateway.engines.clock import Clock, Deadlines
+from gateway.engines.facts import FoundModel
 from gateway.errors import EngineNotAdded, GatewayError
 from gateway.models import Engine, EngineType, ServedModel
 from gateway.snapshot import engine_facts

@@ -23,6 +23,14 @@ class Engine(models.Model):
     secret = models.TextField(blank=True)  # encrypted, see gateway.secrets; blank: none
     machine_name = models.CharField(_("machine name"), max_length=100, blank=True)  # a label, not a host name
     enabled = models.BooleanField(default=True)
+    weight = models.PositiveSmallIntegerField(
+        _("weight"), default=1, help_text=_("Its share of the calls to a model that several engines serve; 0: spare.")
+    )
+    max_concurrent = models.PositiveSmallIntegerField(
+        _("concurrent calls"), null=True, blank=True, help_text=_("More wait for their turn. Empty: no limit.")
+    )
+    # Names of request fields beyond the documented ones that may reach the engine; null: any that is not denied.
+    allowed_fields = ArrayField(models.CharField(max_length=100), null=True, blank=True, default=None)
     fallback = models.BooleanField(default=False)  # offered only while no other engine is enabled
     created_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(null=True, blank=True)
@@ -45,6 +53,7 @@ class ServedModel(models.Model):
     aliases = ArrayField(models.CharField(max_length=200), default=list, blank=True)
     engine_model = models.CharField(max_length=300)  # the engine's own id
     context_length = models.PositiveIntegerField(null=True, blank=True)  # tokens; null: the engine does not say
+    defaults = models.JSONField(default=dict, blank=True)  # what a request that is silent on it gets: temperature, …
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -53,3 +62,20 @@ class ServedModel(models.Model):
 
     def __str__(self) -> str:
         return self.public_id
+
+
+class RememberedRequest(models.Model):
+    """A request that bore an Idempotency-Key. Neither its text nor its answer is kept."""
+
+    key_id = models.BigIntegerField()
+    path = models.CharField(max_length=100)
+    name = models.CharField(max_length=255)  # the header
+    body = models.BinaryField(max_length=32)  # SHA-256
+    request_id = models.UUIDField(unique=True)
+    at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key_id", "path", "name"], name="request_remembered_once")]
+
+    def __str__(self) -> str:
+        return str(self.request_id)
