@@ -2,9 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 
 from accounts.callers import Caller
 from accounts.errors import KeyProblem
@@ -14,28 +12,12 @@ from gateway.snapshot import RETRY_AFTER, holder
 
 logger = logging.getLogger(__name__)
 
-_vouched: ContextVar[Caller | None] = ContextVar("vouched", default=None)
-
-
-@contextmanager
-def vouched(caller: Caller) -> Iterator[None]:
-    """Requests made in this context are this caller's: somebody of ours has asked who it is. Nothing that comes over
-    the network runs in such a context."""
-    token = _vouched.set(caller)
-    try:
-        yield
-    finally:
-        _vouched.reset(token)
-
 
 async def authenticate(headers: Mapping[bytes, bytes]) -> Caller:
     """Raises Unauthorized, in one wording for every reason, or Unavailable while PostgreSQL is away.
 
     A malformed key costs no query; a well-formed one that is not known yet may be new, and is looked up once.
     """
-    known = _vouched.get()
-    if known is not None:
-        return known
     secret = _secret(headers)
     if not secret:
         raise _refused("absent")

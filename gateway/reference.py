@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from django.conf import settings
 from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
 
-from gateway.openapi import BEARER, document, examples
+from gateway.openapi import BEARER, document, examples, this_installation
 from gateway.openapi.paths import EVENTS, JSON
 from gateway.samples import coded, coloured, curl, laid_out
 
@@ -93,7 +92,7 @@ class Reference:
 
 def reference(model: str) -> Reference:
     """In the active language. `model` stands in the examples; where it is empty, the examples' own do."""
-    described = document(settings.BASE_URL, settings.ENVIRONMENT.max_body)
+    described = document(this_installation())
     parts = described["components"]
     bearer = parts["securitySchemes"][BEARER]
     shown: set[str] = set()

@@ -12,10 +12,14 @@ from asgiref.sync import async_to_sync
 
 from accounts.callers import Caller
 from gateway import running
-from gateway.api import Message, application
-from gateway.auth import vouched
+from gateway.api import answer_as
+from gateway.dialects import DIALECTS
 from gateway.engines.client import close_http
+from gateway.errors import GatewayError
+from gateway.reply import Message, Reply
+from gateway.running import Call
 
+HEADERS = {b"content-type": b"application/json"}
 MOST_BYTES = 256 * 1024  # of an answer that are kept; the call ends there
 MOST_SECONDS = 120.0  # that a page may wait for one
 
@@ -32,24 +36,18 @@ class Tried:
 
 
 def tried(caller: Caller, path: str, body: bytes) -> Tried:
-    """POSTs the JSON. In a server this runs in the server's own loop, which holds its connections to the engines."""
+    """POSTs the JSON to one of the API's ASKS. In a server this runs in the server's own loop, which holds its
+    connections to the engines."""
     return async_to_sync(_tried)(caller, path, body)
 
 
 async def _tried(caller: Caller, path: str, body: bytes) -> Tried:
     began = perf_counter()
     exchange = _Exchange(body)
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": path,
-        "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
-    }
     patience = asyncio.get_running_loop().call_later(MOST_SECONDS, exchange.leave)
     try:
-        with vouched(caller):
-            # In a task of its own: a call that is left ends by cancelling its task.
-            await asyncio.create_task(application(scope, exchange.receive, exchange.send))
+        # In a task of its own: a call that is left ends by cancelling its task.
+        await asyncio.create_task(_answered(caller, path, exchange))
     finally:
         patience.cancel()
         # Under a test's client the loop ends with this call. In a server, whoever comes next connects anew.
@@ -57,6 +55,15 @@ async def _tried(caller: Caller, path: str, body: bytes) -> Tried:
             await close_http()
     took = round((perf_counter() - began) * 1000)
     return Tried(exchange.status, exchange.headers, bytes(exchange.body), took, exchange.left)
+
+
+async def _answered(caller: Caller, path: str, exchange: "_Exchange") -> None:
+    reply = Reply(Call(), exchange.send)
+    reply.dialect = DIALECTS[caller.dialect]
+    try:
+        await answer_as(caller, path, HEADERS, exchange.receive, reply)
+    except GatewayError as error:
+        await reply.fail(error)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -125,9 +126,9 @@ def _team(request: HttpRequest) -> Team | None:
 
 
 def _caller(request: HttpRequest, team: Team | None) -> Caller | None:
-    """None for those who only read reports, or have no team."""
+    """The person as the team's programs are answered; None for those who only read reports, or have no team."""
     try:
-        return chat_caller(request.user, team) if team else None
+        return replace(chat_caller(request.user, team), dialect=team.dialect) if team else None
     except NotAllowed:
         return None
 

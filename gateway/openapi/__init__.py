@@ -4,6 +4,9 @@
 gettext's and stand in the language that is active while the document is made.
 """
 
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +15,8 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from accounts.keys import CHECK_LENGTH, PATTERN, RANDOM_LENGTH
+from gateway.dialects import DIALECTS, Dialect
+from gateway.errors import BadRequest
 from gateway.openapi.answers import answer_schemas
 from gateway.openapi.failures import failures, headers
 from gateway.openapi.paths import paths
@@ -23,18 +28,32 @@ type Json = dict[str, Any]
 BEARER = "key"  # the one way to sign a request
 
 
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What differs from one to the next. `max_body` is in bytes; `fetches`: engines may fetch some hosts' images."""
+
+    base_url: str
+    max_body: int
+    fetches: bool
+
+
+def this_installation() -> Installation:
+    environment = settings.ENVIRONMENT
+    return Installation(settings.BASE_URL, environment.max_body, bool(environment.image_hosts))
+
+
 def in_english() -> Json:
-    return _in_english(settings.BASE_URL, settings.ENVIRONMENT.max_body)
+    return _in_english(this_installation())
 
 
 @lru_cache(maxsize=1)
-def _in_english(base_url: str, max_body: int) -> Json:
+def _in_english(here: Installation) -> Json:
     with translation.override("en"):
-        return document(base_url, max_body)
+        return document(here)
 
 
-def document(base_url: str, max_body: int) -> Json:
-    """In the active language. `max_body` is in bytes."""
+def document(here: Installation) -> Json:
+    """In the active language."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -44,17 +63,17 @@ def document(base_url: str, max_body: int) -> Json:
                 "Chat, text completions and embeddings of your organisation's models, as OpenAI's clients ask for them."
             ),
         },
-        "servers": [{"url": base_url}],
+        "servers": [{"url": here.base_url}],
         "security": [{BEARER: []}],
         "paths": paths(),
         "components": {
-            "schemas": request_schemas() | answer_schemas(),
+            "schemas": request_schemas(fetches=here.fetches) | answer_schemas(),
             "responses": failures(),
             "headers": headers(),
             "securitySchemes": {BEARER: _bearer()},
         },
         "x-tertulia-dialects": _dialects(),
-        "x-tertulia-limits": _limits(max_body),
+        "x-tertulia-limits": _limits(here.max_body),
     }
 
 
@@ -73,25 +92,38 @@ def _bearer() -> Json:
 
 
 def _dialects() -> list[Json]:
-    """Which way of answering a team or a key has. What each does otherwise than OpenAI."""
+    """Which way of answering a team or a key has, and what each does otherwise than OpenAI."""
+    told = {
+        "openai": _("What everybody has who has chosen nothing else: all that stands on this page."),
+        "saptiva": _("For programs written for Saptiva. A team or a key has it by choice."),
+        "saptiva-strict": _("The same, as strict as Saptiva's first API."),
+    }
     return [
-        {
-            "name": "openai",
-            "description": _("What everybody has who has chosen nothing else: all that stands on this page."),
-            "differences": [],
-        },
-        {
-            "name": "saptiva",
-            "description": _("For programs written for Saptiva. A team or a key has it by choice."),
-            "differences": [
-                _('Answers also hold `"error": false` and `"status": 200`.'),
-                _("`message.tool_calls` is always there, `[]` when nothing was called."),
-                _("Errors also hold `detail`, the message alone, beside `error`."),
-                _("A parameter out of its range is refused with 422 in place of 400."),
-                _("`temperature` is between 0 and 1."),
-            ],
-        },
+        {"name": name, "description": told.get(name, ""), "differences": list(_differences(dialect))}
+        for name, dialect in DIALECTS.items()
     ]
+
+
+def _differences(dialect: Dialect) -> Iterator[str]:
+    if dialect.answer:
+        fields = ", ".join(f"`{json.dumps(name)}: {json.dumps(value)}`" for name, value in dialect.answer.items())
+        yield _("Answers also hold %(fields)s.") % {"fields": fields}
+    for name, value in dialect.message.items():
+        yield _("`message.%(name)s` is always there, `%(value)s` where the engine has none.") % {
+            "name": name,
+            "value": json.dumps(value),
+        }
+    if dialect.detail:
+        yield _("Errors also hold `detail`, the message alone, beside `error`.")
+    if dialect.bad_request != BadRequest.status:
+        yield _("A field with a value that it may not have is refused with %(status)d in place of 400.") % {
+            "status": dialect.bad_request
+        }
+    for name, (least, most) in dialect.ranges.items():
+        yield _("`%(name)s` is between %(least)g and %(most)g.") % {"name": name, "least": least, "most": most}
+    if dialect.required:
+        names = ", ".join(f"`{name}`" for name in dialect.required)
+        yield _("A chat completion needs %(names)s too.") % {"names": names}
 
 
 def _limits(max_body: int) -> list[Json]:

@@ -260,30 +260,29 @@ def _usage_report() -> Json:
     fields = {
         "object": {"const": "usage"},
         "key": key,
-        "team": text(_("The team that pays.")),
+        "team": text(_("The team that pays, as addresses name it.")),
         "time_zone": text(_("Where the days and the months below begin.")),
         "currency": text(_("Of every cost below.")),
         "today": ref("UsagePeriod"),
         "month": ref("UsagePeriod"),
-        "data_until": moment(_("Up to when the counts are complete, in seconds since 1970.")),
+        "as_of": moment(_("When this was counted, in seconds since 1970.")),
     }
     return thing(fields)
 
 
 def _usage_period() -> Json:
-    model = thing(
-        {
-            "model": text(_("The model's id.")),
-            "requests": count(_("Requests.")),
-            "prompt_tokens": count(_("Tokens of what was asked.")),
-            "completion_tokens": count(_("Tokens of the answers.")),
-            "total_tokens": count(_("Both together.")),
-            "cost": _cost(),
-        }
-    )
+    model = thing({"model": text(_("The model's id.")), **_sums()})
     fields = {
         "start": moment(_("From, in seconds since 1970.")),
         "end": moment(_("Up to and without, in seconds since 1970.")),
+        **_sums(),
+        "models": {"type": "array", "items": model, "description": _("The same by model.")},
+    }
+    return thing(fields, description=_("What this key has used in that time."))
+
+
+def _sums() -> Json:
+    return {
         "requests": count(_("Requests, also those that failed.")),
         "prompt_tokens": count(_("Tokens of what was asked.")),
         "completion_tokens": count(_("Tokens of the answers.")),
@@ -291,9 +290,7 @@ def _usage_period() -> Json:
         "reasoning_tokens": count(_("How many of the answers' were reasoning.")),
         "cached_tokens": count(_("Tokens that the engine still remembered.")),
         "cost": _cost(),
-        "models": {"type": "array", "items": model, "description": _("The same by model.")},
     }
-    return thing(fields, description=_("What this key has used in that time."))
 
 
 def _cost() -> Json:

@@ -154,6 +154,8 @@ _DAY: Json = {
             "prompt_tokens": 18200,
             "completion_tokens": 5100,
             "total_tokens": 23300,
+            "reasoning_tokens": 800,
+            "cached_tokens": 4096,
             "cost": "0.0735",
         }
     ],
@@ -161,12 +163,12 @@ _DAY: Json = {
 USAGE: Json = {
     "object": "usage",
     "key": {"name": "website", "masked": "sk-tert-9fK2…7Jx7", "expires_at": 1771804800},
-    "team": "Red",
+    "team": "red",
     "time_zone": "Europe/Madrid",
     "currency": "EUR",
     "today": _DAY,
     "month": {**_DAY, "start": 1761955200, "end": 1764547200},
-    "data_until": 1764075600,
+    "as_of": 1764075600,
 }
 
 STREAM = """\

@@ -53,22 +53,10 @@ def _all() -> list[Failure]:
         _of(gone, _("The team has no model of this name.")),
         _of(gone, _("There is nothing at this address."), code="unknown_url"),
         _of(errors.MethodNotAllowed, _("The address wants another method.")),
-        Failure(
-            409,
-            "invalid_request_error",
-            "idempotency_conflict",
-            _("A request with the same `Idempotency-Key` was sent before."),
-            retry=False,
-        ),
+        _of(errors.RepeatedRequest, _("A request with the same `Idempotency-Key` was sent before.")),
         _of(errors.TooLarge, _("The body is too large, here or for the engine.")),
         _of(errors.WrongContentType, _("The body is said to be something other than JSON.")),
-        Failure(
-            422,
-            "invalid_request_error",
-            "idempotency_mismatch",
-            _("The `Idempotency-Key` was used before with another body."),
-            retry=False,
-        ),
+        _of(errors.RepeatedOtherwise, _("The `Idempotency-Key` was used before with another body.")),
         Failure(
             422,
             "invalid_request_error",
@@ -81,6 +69,7 @@ def _all() -> list[Failure]:
         _of(errors.ServerError, _("Something broke here. The operator finds it by the request id."), retry=True),
         _of(errors.EngineFailed, _("The engine failed, or gave an answer that cannot be read."), retry=True),
         _of(errors.Unavailable, _("No engine is ready, or this server cannot keep its accounts."), retry=True),
+        _of(errors.Unavailable, _("Every engine of the model has its hands full."), code="overloaded", retry=True),
         Failure(503, "server_error", "draining", _("This server is restarting."), retry=True),
         _of(errors.EngineTimeout, _("The engine took too long."), retry=True),
     ]
@@ -93,7 +82,7 @@ def _of(kind: type[GatewayError], when: str, *, code: str = "", retry: bool = Fa
 def _response(status: int, found: list[Failure]) -> Json:
     return {
         "description": " ".join(failure.when for failure in found),
-        "headers": {name: ref(name, "headers") for name in ("x-request-id", "id", *_more_headers(status))},
+        "headers": {name: ref(name, "headers") for name in _headers_of(status)},
         "content": {
             "application/json": {
                 "schema": ref("Error"),
@@ -107,11 +96,17 @@ def _response(status: int, found: list[Failure]) -> Json:
     }
 
 
-def _more_headers(status: int) -> tuple[str, ...]:
-    waits, refusals = {429: ("retry-after",), 503: ("retry-after",)}, {402, 409}
+def _headers_of(status: int) -> list[str]:
+    found = ["x-request-id", "id"]
+    if status in {400, 413, 429, 500, 502, 503, 504}:  # an engine may have been chosen before
+        found.append("backend")
+    if status in {429, 503}:
+        found.append("retry-after")
+    if status in {402, 409, 422}:
+        found.append("x-should-retry")
     if status == 401:
-        return ("www-authenticate",)
-    return ("x-should-retry",) if status in refusals else waits.get(status, ())
+        found.append("www-authenticate")
+    return found
 
 
 def _example(failure: Failure) -> Json:
@@ -138,6 +133,11 @@ def headers() -> Json:
             pgettext("header", "once an engine has begun to answer"),
             "engine_type=vllm; machine_name=ma02",
         ),
+        "server-timing": header(
+            _("Milliseconds: `queue` for a place at an engine, `connect` until it answered, `total` of the whole."),
+            pgettext("header", "once an engine has begun to answer"),
+            "queue;dur=0, connect;dur=38, ttft;dur=38, total;dur=412",
+        ),
         "x-tertulia-ignored": header(
             _("Fields of the request that were kept from the engine."),
             pgettext("header", "where there were any"),
@@ -150,7 +150,9 @@ def headers() -> Json:
             pattern=r"^\d+$",
         ),
         "x-should-retry": header(
-            _("`false` tells OpenAI's clients not to try again."), pgettext("header", "with 402 and 409"), "false"
+            _("`false` tells OpenAI's clients not to try again."),
+            pgettext("header", "with refusals that stand, such as 402 and 409"),
+            "false",
         ),
         "www-authenticate": header(_("How to sign a request."), pgettext("header", "with 401"), "Bearer"),
     }

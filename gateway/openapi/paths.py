@@ -4,6 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from gateway.idempotency import LONGEST
 from gateway.openapi import examples
 from gateway.openapi.failures import responses
 from gateway.openapi.requests import ref
@@ -125,10 +126,10 @@ def _idempotency_key() -> Json:
         "name": "Idempotency-Key",
         "in": "header",
         "required": False,
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
         "description": _(
             "A name of your own for the request. While it runs, and for a day after, a second one of the same name is "
-            "refused with 409, so that a retry is never billed twice."
+            "refused with 409, so that nothing is billed twice. What came to nothing may be repeated."
         ),
     }
 
@@ -165,7 +166,7 @@ def _stream_rules() -> str:
 
 
 def _found(content: Json, *, engine: bool = True) -> Json:
-    named = ("x-request-id", "id", *(("backend", "x-tertulia-ignored") if engine else ()))
+    named = ("x-request-id", "id", *(("backend", "server-timing", "x-tertulia-ignored") if engine else ()))
     return {
         "200": {
             "description": _("The answer."),

@@ -4,21 +4,23 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from gateway.schemas import MAX_MESSAGES, MAX_USER, OBJECTS, RANGES, ROLES, WHOLE
+from gateway.schemas import MAX_INPUTS, MAX_MESSAGES, MAX_USER, OBJECTS, RANGES, ROLES, WHOLE
 
 type Json = dict[str, Any]
 
 ANY_BUT_BLANK = r"\S"
 DATA_URI = "^data:"
+FETCHED = "^(data:|https://)"
 
 
-def request_schemas() -> Json:
+def request_schemas(*, fetches: bool) -> Json:
+    """`fetches`: engines may fetch the images of some hosts."""
     return {
         "ChatRequest": _chat_request(),
         "CompletionRequest": _completion_request(),
         "EmbeddingRequest": _embedding_request(),
         "Message": _message(),
-        "ContentPart": _content_part(),
+        "ContentPart": _content_part(fetches=fetches),
         "Tool": _tool(),
     }
 
@@ -79,6 +81,8 @@ def _completion_request() -> Json:
             "type": ["array", "null"],
         },
         **_shared(),
+        "suffix": {"type": ["string", "null"], "description": _("What comes after the text that is written.")},
+        "echo": {"type": ["boolean", "null"], "description": _("Whether to give the prompt back before the answer.")},
         "best_of": whole("best_of", _("How many answers the engine writes to choose the best of them.")),
         **_rare(),
     }
@@ -94,16 +98,19 @@ def _completion_request() -> Json:
 
 
 def _embedding_request() -> Json:
+    words: Json = {"type": "string", "minLength": 1}
+    ids: Json = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
     fields = {
         "model": _model(),
         "input": {
             "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1},
-                {"type": "array", "items": {"type": "integer"}, "minItems": 1},
-                {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}, "minItems": 1},
+                words,
+                {"type": "array", "items": words, "minItems": 1, "maxItems": MAX_INPUTS},
+                ids,
+                {"type": "array", "items": ids, "minItems": 1, "maxItems": MAX_INPUTS},
             ],
-            "description": _("The text to embed, a list of texts, or token ids of one or several."),
+            "description": _("The text to embed, up to %(count)s of them, or token ids of one or several.")
+            % {"count": MAX_INPUTS},
         },
         "encoding_format": {
             "type": ["string", "null"],
@@ -111,11 +118,7 @@ def _embedding_request() -> Json:
             "default": "float",
             "description": _("How a vector comes: as numbers, or as base64 of 32-bit floats, little end first."),
         },
-        "dimensions": {
-            "type": ["integer", "null"],
-            "minimum": 1,
-            "description": _("How long the vectors are, for models that can shorten them."),
-        },
+        "dimensions": whole("dimensions", _("How long the vectors are, for models that can shorten them.")),
         "user": _user(),
     }
     return {"type": "object", "required": ["model", "input"], **_open(), "properties": fields}
@@ -267,14 +270,17 @@ def _message() -> Json:
     }
 
 
-def _content_part() -> Json:
-    data_uri = {"type": "string", "pattern": DATA_URI}
-    image = {"type": "object", "required": ["url"], "properties": {"url": data_uri}, "additionalProperties": True}
+def _content_part(*, fetches: bool) -> Json:
+    uri = {"type": "string", "pattern": FETCHED if fetches else DATA_URI}
+    image = {"type": "object", "required": ["url"], "properties": {"url": uri}, "additionalProperties": True}
     known: dict[str, Json] = {
         "text": {"required": ["text"], "properties": {"text": {"type": "string"}}},
-        "image_url": {"required": ["image_url"], "properties": {"image_url": {"anyOf": [image, data_uri]}}},
-        "image": {"required": ["image"], "properties": {"image": data_uri}},
+        "image_url": {"required": ["image_url"], "properties": {"image_url": {"anyOf": [image, uri]}}},
+        "image": {"required": ["image"], "properties": {"image": uri}},
     }
+    told = _("An image as a data URI, alone or as `url`.")
+    if fetches:
+        told = _("An image as a data URI, alone or as `url`, or at an https address of an allowed host.")
     kinds: list[Json] = [
         {**shape, "properties": {"type": {"const": kind}, **shape["properties"]}} for kind, shape in known.items()
     ]
@@ -289,7 +295,7 @@ def _content_part() -> Json:
             "text": {"x-tertulia-type": "string", "description": _("The text of a part of text.")},
             "image_url": {
                 "x-tertulia-type": "object | string",
-                "description": _("An image as a data URI, alone or as `url`; addresses are not fetched."),
+                "description": told,
             },
             "image": {"x-tertulia-type": "string", "description": _("The same, in short.")},
         },

@@ -1,6 +1,7 @@
 """The API written down: /v1/openapi.json, the page that is drawn from it, and calls that are tried out there."""
 
-import asyncio
+import dataclasses
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from django.utils import translation
 from pytest_django import DjangoAssertNumQueries
 
 from accounts import revision
-from accounts.callers import Caller
 from accounts.keys import new_secret
 from accounts.models import Role, Team, User
 from accounts.secrets import encrypt
@@ -23,12 +23,13 @@ from billing.ledger import ensure_partitions
 from billing.models import UsageRecord
 from billing.shipper import Shipper
 from billing.spool import open_spool
-from gateway import errors, routing, schemas
-from gateway.api import ASKS
-from gateway.auth import authenticate, vouched
-from gateway.errors import GatewayError, Unauthorized
+from gateway import errors, health, schemas
+from gateway.api import ASKS, MODELS, OPENAPI, USAGE
+from gateway.dialects import DIALECTS
+from gateway.errors import GatewayError
+from gateway.forms import TRIED
 from gateway.models import Engine, EngineType, ServedModel
-from gateway.openapi import _in_english, document, in_english
+from gateway.openapi import _in_english, document, in_english, this_installation
 from gateway.samples import SHOWN, laid_out
 from gateway.snapshot import holder, load
 from tests.console.test_languages import catalogues as compiled_catalogues
@@ -37,7 +38,6 @@ from tests.factories import join, make_person
 from tests.gateway.conftest import SECRET, Api
 
 catalogues = compiled_catalogues
-COMING = {"/v1/embeddings", "/v1/usage"}  # described before they are served
 ADDRESS = "/reference/"
 TRY = "/reference/try/"
 
@@ -84,13 +84,32 @@ def test_operations_have_ids_of_their_own_and_their_path_s_parameters() -> None:
 
 def test_bounds_are_those_that_requests_are_checked_by() -> None:
     fields = schemas_of(in_english())
-    chat, text = fields["ChatRequest"]["properties"], fields["CompletionRequest"]["properties"]
+    requests = [fields[name]["properties"] for name in ("ChatRequest", "CompletionRequest", "EmbeddingRequest")]
+    chat = requests[0]
     for name, (least, most) in {**schemas.RANGES, **schemas.WHOLE}.items():
-        field = {**text, **chat}[name]
-        assert (field["minimum"], field["maximum"]) == (least, most), name
+        bounds = [(field[name]["minimum"], field[name]["maximum"]) for field in requests if name in field]
+        assert set(bounds) == {(least, most)}, name
+    assert {name for field in requests for name in field} >= schemas.DOCUMENTED
     assert fields["Message"]["properties"]["role"]["enum"] == list(schemas.ROLES)
     assert chat["messages"]["maxItems"] == schemas.MAX_MESSAGES
     assert {name for name, field in chat.items() if field.get("type") == ["object", "null"]} == set(schemas.OBJECTS)
+
+
+def test_every_dialect_is_described_by_what_its_table_changes() -> None:
+    told = {row["name"]: " ".join(row["differences"]) for row in in_english()["x-tertulia-dialects"]}
+    assert told.keys() == DIALECTS.keys()
+    assert told["openai"] == ""
+    assert told["saptiva-strict"].startswith(told["saptiva"])
+    for words in ('`"error": false`', "`message.tool_calls`", "`detail`", "422", "`temperature` is between 0 and 1."):
+        assert words in told["saptiva"]
+    assert "`max_tokens`, `temperature`, `top_p`" in told["saptiva-strict"]
+
+
+def test_where_engines_may_fetch_images_the_document_says_so(settings: Any) -> None:
+    before = json.dumps(in_english())
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, image_hosts=("images.example.org",))
+    assert "https address" not in before
+    assert "at an https address of an allowed host" in json.dumps(in_english())
 
 
 def test_statuses_types_and_codes_are_those_of_our_errors() -> None:
@@ -141,13 +160,11 @@ def test_what_is_described_is_served_and_what_is_served_is_described(api: Api) -
     for path, operations in described.items():
         (method,) = operations
         answer = api.client.request(method, path.replace("{model}", "plain"), headers={"authorization": ""})
-        if path in COMING and answer.status_code == 404:
-            continue
         wanted = 200 if operations[method].get("security") == [] else 401
         assert answer.status_code == wanted, path
         other = api.client.delete(path.replace("{model}", "plain"))
         assert other.json()["error"]["code"] == "method_not_allowed", path
-    assert set(ASKS) <= described.keys()
+    assert {*ASKS, MODELS, USAGE, OPENAPI} <= described.keys()
 
 
 # The page
@@ -232,7 +249,7 @@ def test_a_command_is_one_word_to_the_shell_whatever_the_model_is_called(reader:
 
 
 def test_scanners_find_our_keys_by_the_pattern_that_the_page_gives(reader: Client) -> None:
-    pattern = document("", 1)["components"]["securitySchemes"]["key"]["x-tertulia-pattern"]
+    pattern = document(this_installation())["components"]["securitySchemes"]["key"]["x-tertulia-pattern"]
     assert pattern in read(reader)
     assert re.search(pattern, f"KEY={new_secret()}\n")
     assert re.fullmatch(pattern, "sk-tert-short") is None
@@ -289,7 +306,7 @@ def tester(reader: Client, fault: FaultEngine, spool: Path) -> Client:
     )
     for name in ("plain", "fault:refuse", "fault:unicode", "fault:drip?n=4000&gap=0"):
         ServedModel.objects.create(engine=engine, public_id=name, engine_model=name)
-    routing._failed.clear()
+    health.forget()
     holder._snapshot, holder._reached, holder.fresh = load(revision.current()), time.monotonic(), True
     return reader
 
@@ -386,20 +403,21 @@ def test_the_numbers_of_a_vector_stand_on_one_line() -> None:
     assert shown == '{\n  "embedding": [0.5, -1e-05, 3],\n  "empty": []\n}'
 
 
+def test_the_form_tries_what_takes_a_body() -> None:
+    assert {f"/v1/{path}" for path in TRIED} == ASKS.keys()
+
+
+def test_a_call_is_tried_in_the_team_s_dialect(tester: Client, red: Team) -> None:
+    red.dialect = "saptiva"
+    red.save(update_fields=["dialect"])
+    assert '"error": false, "status": 200' in attempt(tester)
+    told = attempt(tester, temperature="1.5")
+    assert told.startswith("422 Unprocessable")
+    assert '"detail": "\'temperature\' must be a number between 0 and 1."' in told
+
+
 def test_a_session_is_no_key_to_the_api(api: Api, client: Client, alice: User) -> None:
     client.force_login(alice)
     cookie = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
     answer = api.client.get("/v1/models", headers={"authorization": "", "cookie": cookie})
     assert answer.status_code == 401
-
-
-@pytest.mark.anyio
-async def test_only_the_call_that_is_tried_is_vouched_for_and_only_while_it_runs() -> None:
-    caller = Caller(1, "red", "Red", "chat", None, "", 1, "Alice", None, None, None)
-    another = asyncio.create_task(authenticate({}))
-    with vouched(caller):
-        assert await authenticate({}) is caller
-        with pytest.raises(Unauthorized):
-            await another
-    with pytest.raises(Unauthorized):
-        await authenticate({})
