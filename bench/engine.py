@@ -1,8 +1,12 @@
-"""An engine that answers at once: what is measured with it is everything else. python -m bench.engine PORT"""
+"""An engine that answers at once: what is measured with it is everything else. python -m bench.engine PORT
+
+A body with `pace` gets its stream at so many chunks a second, and with `chunks` so many of them.
+"""
 
 import asyncio
 import json
 import sys
+from functools import cache
 
 MODEL = "fast"
 CHUNKS = 100
@@ -30,14 +34,24 @@ WHOLE = json.dumps(
     }
 ).encode()
 MODELS = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model"}]}).encode()
-STREAM = [
-    delta({"role": "assistant", "content": ""}),
-    *(delta({"content": f"word{number} "}) for number in range(CHUNKS - 2)),
-    delta({}, "stop"),
-    event([], usage=USAGE),
-]
 DONE = b"data: [DONE]\n\n"
+LAST = event([], usage=USAGE) + b"%x\r\n%b\r\n0\r\n\r\n" % (len(DONE), DONE)
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@cache
+def stream(chunks: int) -> list[bytes]:
+    words = [delta({"content": f"word{number} "}) for number in range(chunks - 2)]
+    return [delta({"role": "assistant", "content": ""}), *words, delta({}, "stop")]
+
+
+async def paced(writer: asyncio.StreamWriter, chunks: list[bytes], pace: float) -> None:
+    """By the clock: one late chunk does not make the next ones late."""
+    now = asyncio.get_running_loop().time
+    began = now()
+    for number, chunk in enumerate(chunks):
+        await asyncio.sleep(began + number / pace - now())
+        writer.write(chunk)
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -48,10 +62,14 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             body = await reader.readexactly(int(length or 0))
             if b'"stream":true' in body or b'"stream": true' in body:
                 writer.write(STREAM_HEAD)
-                for chunk in STREAM:
-                    writer.write(chunk)
-                    await asyncio.sleep(0)
-                writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(DONE), DONE))
+                if b'"pace":' in body:
+                    asked = json.loads(body)
+                    await paced(writer, stream(asked["chunks"]), asked["pace"])
+                else:
+                    for chunk in stream(CHUNKS):
+                        writer.write(chunk)
+                        await asyncio.sleep(0)
+                writer.write(LAST)
             else:
                 answer = WHOLE if body else MODELS
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")

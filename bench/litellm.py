@@ -4,7 +4,7 @@
 
 LiteLLM is measured at its best: one worker, as here, with no key to check, no database and no log. The gateway checks
 a key and keeps accounts. A stream is 100 chunks; memory and CPU time are those of the server's process, without the
-gateway's PostgreSQL. The start is until the port listens; the gateway's is its first, which makes a database.
+gateway's PostgreSQL. The start is until the first answer.
 """
 
 import json
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.engine import MODEL
-from bench.gateway import gateway, relay
 from bench.load import ROOT, Measured, Target, child, free_port, memory_mb
+from bench.servers import SERVERS, engine, gateway, installation, relay
 
 PROGRAM = ROOT / ".venv-litellm" / "bin" / "litellm"
 ENVIRONMENT = {
@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks the network for prices
     "LITELLM_LOG": "ERROR",
 }
+REQUESTS, STREAMS = 15, 30  # times LiteLLM's in a second, at least
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def litellm(engine: str) -> Iterator[Target]:
         config.write_text(json.dumps(settings))  # JSON is YAML
         words = ("--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False")
         with child(*words, port=port, program=PROGRAM, **ENVIRONMENT) as server:
-            yield Target(port, server.pid, "none", MODEL, server.start_seconds)
+            yield server.target(port, "none", MODEL)
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,25 @@ class Found:
 
 
 def main() -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    with child("-m", "bench.engine", str(port), port=port):
+    with engine() as (url, _pid):
         with litellm(url) as target:
             theirs = Found.of("LiteLLM", target, 300, 60)
-        with relay(url) as target:
-            Found.of("bare relay on daphne", target, 3000, 800)
-        with gateway(url) as (target, _renamed):
-            ours = Found.of("gateway on daphne", target, 3000, 800)
-        with gateway(url, uvicorn=True) as (target, _renamed):
-            Found.of("gateway on uvicorn", target, 3000, 800)
-    for what, here, there in (("request", ours.requests, theirs.requests), ("stream", ours.streams, theirs.streams)):
+        for server in SERVERS:
+            with relay(server, url) as target:
+                Found.of(f"bare relay on {server}", target, 3000, 800)
+        with installation(url) as installed:
+            for server in SERVERS:
+                with gateway(server, installed) as (target, _renamed):
+                    tell(server, Found.of(f"gateway on {server}", target, 3000, 800), theirs)
+
+
+def tell(server: str, ours: Found, theirs: Found) -> None:
+    for what, here, there, least in (
+        ("requests", ours.requests, theirs.requests, REQUESTS),
+        ("streams", ours.streams, theirs.streams, STREAMS),
+    ):
         speed, cpu = here.per_second / there.per_second, there.cpu_ms / here.cpu_ms
-        print(f"{what}s a second: {speed:.0f} times LiteLLM's; CPU time of one: 1/{cpu:.0f}")
+        print(f"  {what} a second on {server}: {speed:.0f} times LiteLLM's (bar {least}); CPU time of one: 1/{cpu:.0f}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import os
 from collections.abc import MutableMapping
 from typing import Any
 
-from gateway.engines.client import http
+import httpx
+
+from gateway.engines.client import transport
 
 
 async def application(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -14,13 +16,13 @@ async def application(scope: MutableMapping[str, Any], receive: Any, send: Any) 
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
-    client = http()
     headers = {"content-type": "application/json", "accept-encoding": "identity"}
-    request = client.build_request("POST", os.environ["ENGINE"] + scope["path"], content=bytes(body), headers=headers)
-    answer = await client.send(request, stream=True)
+    address = os.environ["ENGINE"] + scope["path"]
+    request = httpx.Request("POST", address, content=bytes(body), headers=headers, extensions={"timeout": {}})
+    answer = await transport().handle_async_request(request)
     kept = [(name, value) for name, value in answer.headers.raw if name.lower() != b"transfer-encoding"]
     await send({"type": "http.response.start", "status": answer.status_code, "headers": kept})
-    async for chunk in answer.aiter_raw():
+    async for chunk in answer.stream:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await answer.aclose()
     await send({"type": "http.response.body", "body": b""})

@@ -30,6 +30,10 @@ class Counts:
     cached_tokens: int | None = None
     anomaly: str = ""
 
+    @property
+    def total(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
 
 NOTHING = Counts(0, 0, "none", "none")
 

@@ -7,14 +7,16 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db.models import Q, Sum
 from django.utils.translation import gettext as _
 
 from accounts.models import ApiKey, Team, User
-from billing.models import Origin, UsageDay, UsageQuarter
-from billing.periods import HOUR, Period, last_days
+from billing.ids import at_of
+from billing.models import Origin, Outcome, UsageDay, UsageQuarter, UsageRecord
+from billing.periods import HOUR, Period, last_days, this_month
 
 type Moment = date | datetime  # a day of the team, or the begin of an hour
 
@@ -130,6 +132,34 @@ def usage(team: Team, period: Period, *, group: Group = Group.MODEL, origin: str
         before=_total_before(team, period, chosen, now),
         read_at=now,
     )
+
+
+def came_to_nothing(team_id: int, request_id: UUID) -> bool:
+    """Whether the log knows the request as one that failed before any token."""
+    ended = UsageRecord.objects.filter(team=team_id, at=at_of(request_id), id=request_id)
+    return ended.filter(prompt_tokens=0, completion_tokens=0).exclude(outcome=Outcome.OK).exists()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUsage:
+    """What one key used in a period, by model, most tokens first."""
+
+    period: Period
+    models: tuple[tuple[str, Sums], ...]
+    total: Sums
+
+
+def usage_of_key(key: ApiKey, *, now: datetime) -> tuple[KeyUsage, KeyUsage]:
+    """Today and this month so far, in the team's zone."""
+    zone = ZoneInfo(key.team.time_zone)
+    today = now.astimezone(zone).date()
+    return _of_key(key, last_days(1, today, zone)), _of_key(key, this_month(today, zone))
+
+
+def _of_key(key: ApiKey, period: Period) -> KeyUsage:
+    rows = _days(key.team, period, Q(key_id=key.pk)).values("model").annotate(**_ANNOTATIONS)
+    models = sorted(((row["model"], _sums([row])) for row in rows), key=lambda found: (-found[1].tokens, found[0]))
+    return KeyUsage(period, tuple(models), sum((found[1] for found in models), NONE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,9 @@ from chat.claims import End, Task, claim, finish, mark_interrupted, save
 from chat.conversations import still_allowed
 from chat.markdown import Growing
 from chat.models import Generation
-from gateway.completions import Ask, Call, Event, Head, stream
+from gateway.answers import said
+from gateway.completions import Ask, Call, Events, Head, stream
+from gateway.engines.facts import Kind
 from gateway.errors import GatewayError
 
 SAVE_EVERY = 0.5  # seconds
@@ -147,23 +149,24 @@ class Run:
     async def _read(self) -> None:
         ask = Ask(
             endpoint="chat.completions",
+            kind=Kind.CHAT,
             model=self.task.model,
             body={"messages": self.task.messages},
             stream=True,
-            wants_usage=False,
         )
         async with contextlib.aclosing(stream(self.task.caller, ask, self._call)) as happenings:
             async for happening in happenings:
                 match happening:
                     case Head():
                         self.ttft_ms = round((time.monotonic() - self.began) * 1000)
-                    case Event():
-                        self._take(happening)
+                    case Events(data=events):
+                        for event in events:
+                            self._take(*said(event))
                     case _:
                         pass
 
-    def _take(self, event: Event) -> None:
-        text, reasoning = self._characters.whole(event.text), self._thoughts.whole(event.reasoning)
+    def _take(self, text: str, reasoning: str) -> None:
+        text, reasoning = self._characters.whole(text), self._thoughts.whole(reasoning)
         if text or reasoning:
             self.answer.add(text=text, reasoning=reasoning)
             watchers.wake(self.task.conversation_id)

@@ -60,6 +60,7 @@ class Environment:
     retention_audit_months: int
     local_model: str
     cors_origins: tuple[str, ...]
+    image_hosts: tuple[str, ...]
     insecure_http: bool
 
 
@@ -105,6 +106,7 @@ def read(given: Mapping[str, str] | None = None) -> Environment:
         retention_audit_months=reader.whole("RETENTION_AUDIT", 24),
         local_model=reader.text("LOCAL_MODEL"),
         cors_origins=reader.words("CORS_ORIGINS"),
+        image_hosts=tuple(host.lower() for host in reader.words("IMAGE_HOSTS")),
         insecure_http=reader.flag("INSECURE_HTTP"),
     )
     _check_transport(found)

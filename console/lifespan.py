@@ -16,6 +16,7 @@ from billing.spool import open_spool
 from chat.generations import supervisor
 from chat.listeners import LISTENERS as CHAT
 from console.listen import Listening
+from gateway import health
 from gateway.engines.client import close_http
 from gateway.listeners import LISTENERS as GATEWAY
 from gateway.snapshot import holder
@@ -42,6 +43,8 @@ async def life() -> AsyncIterator[None]:
         stack.push_async_callback(close_http)
         polling = asyncio.create_task(holder.poll(), name="snapshot")
         stack.push_async_callback(_end, polling)
+        looking = asyncio.create_task(health.watch(holder.engines), name="engines")
+        stack.push_async_callback(_end, looking)
         listening.start()
         stack.push_async_callback(listening.stop)
         await supervisor.start()

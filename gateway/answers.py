@@ -1,7 +1,7 @@
 """An engine's answer as callers see it: the id they asked for, one name for reasoning, no engine's private fields.
 
 An event is rebuilt only when a field must go or come; for another model id the bytes are spliced, and where nothing
-must change they pass as they came.
+must change they pass as they came. Most events of a stream are not even parsed: see `gateway.stencils`.
 """
 
 import json
@@ -13,8 +13,13 @@ from typing import Any
 from uuid import uuid4
 
 from billing.records import Counts
-from gateway.engines.client import Chunk, Json, Route, written
-from gateway.errors import UnreadableAnswer
+from gateway.dialects import OPENAI, Dialect
+from gateway.engines.client import parsed_object, written
+from gateway.engines.facts import Item, Json, Kind, Route
+from gateway.errors import EngineFailed, UnreadableAnswer
+from gateway.stencils import Stencils
+
+BAD_EVENTS = 5  # of one stream that are skipped; one more ends it
 
 TOP = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"})
 CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
@@ -26,77 +31,98 @@ _MODEL = re.compile(rb'(?<!\\)"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One event of a stream: the JSON that goes out, and what its delta adds."""
-
-    data: bytes
-    text: str
-    reasoning: str
-
-
-@dataclass(frozen=True, slots=True)
 class Shaped:
-    """An engine's event after its shaping. `event` is None when it holds nothing for callers (usage alone)."""
+    """An engine's event after its shaping. `data` is None when it holds nothing for callers (usage alone)."""
 
-    event: Event | None
+    data: bytes | None
     counts: bool  # its delta brings something
-    finishes: bool
-    usage: object
+    finishes: bool = False
+    usage: object = None
+
+
+def said(data: bytes) -> tuple[str, str]:
+    """What an event that goes out adds, in text and in reasoning."""
+    choices = (parsed_object(data) or {}).get("choices") or []
+    found = [_said(choice.get("delta", choice)) for choice in choices]
+    return "".join(text for text, _ in found), "".join(reasoning for _, reasoning in found)
 
 
 class Shaper:
     """Shapes the events of one stream, or one whole answer."""
 
-    def __init__(self, route: Route, asked_model: str, *, chat: bool) -> None:
+    def __init__(self, route: Route, asked_model: str, kind: Kind, dialect: Dialect = OPENAI) -> None:
         self.answer_id = ""
         self.finished = False
         self.backend = {"engine_type": route.engine.type, "machine_name": route.engine.machine_name}
         self._model = asked_model
         self._model_bytes = b'"model":' + json.dumps(asked_model, ensure_ascii=False).encode()
         self._backend_bytes = b',"backend":' + written(self.backend) + b"}"
-        self._chat = chat
+        self._dialect = dialect
+        self._chat = kind is Kind.CHAT
+        self._bad = 0  # events that could not be read
+        self._stencils = Stencils()
         self._begun: set[int] = set()  # choices that have had their role
         self._base: Json = {}
 
-    def chunk(self, chunk: Chunk) -> Shaped:
-        parsed = chunk.parsed
-        usage, choices = parsed.get("usage"), parsed["choices"]
+    def event(self, item: Item) -> Shaped | None:
+        """None for an event that cannot be read. Raises UnreadableAnswer when they become many, EngineFailed for an
+        engine's error.
+        """
+        if isinstance(item, bytes) and (pressed := self._stencils.press(item)) is not None:
+            return Shaped(*pressed)
+        parsed = parsed_object(item) if isinstance(item, bytes) else item
+        if parsed is not None and is_error(parsed):
+            raise EngineFailed("The engine met an error.")
+        if parsed is None or not _are_objects(parsed.get("choices")):
+            self._bad += 1
+            if self._bad > BAD_EVENTS:
+                raise UnreadableAnswer("The engine's answer cannot be read.")
+            return None
+        return self._shaped(item, parsed)
+
+    def _shaped(self, item: Item, parsed: Json) -> Shaped:
+        usage, choices = parsed.get("usage") or timed(parsed.get("timings")), parsed["choices"]
         self._name(parsed)
         if not choices:
-            return Shaped(None, counts=False, finishes=False, usage=usage)
-        rebuild = not parsed.keys() <= TOP or usage is not None or parsed.get("id") != self.answer_id
-        text, reasoning, counts, finishes = "", "", False, False
+            return Shaped(None, counts=False, usage=usage)
+        begun = len(self._begun)
+        texts, counts, finishes, mended = [], False, False, self._strange(parsed)
         for choice in choices:
-            if not isinstance(choice, dict):
-                raise UnreadableAnswer("The engine's answer cannot be read.")
-            rebuild = self._mend_choice(choice) or rebuild
+            mended = self._mend_choice(choice) or mended
             delta = choice.get("delta") if self._chat else choice
-            said = _said(delta)
-            text, reasoning = text + said[0], reasoning + said[1]
-            counts = counts or bool(said[0] or said[1]) or _calls_tool(delta)
+            told = [text for text in _said(delta) if text]
+            texts += told
+            counts = counts or bool(told) or _calls_tool(delta)
             finishes = finishes or bool(choice.get("finish_reason"))
         self.finished = self.finished or finishes
-        data = self._rebuilt(parsed) if rebuild else self._spliced(chunk)
+        data = self._rebuilt(parsed) if mended or not isinstance(item, bytes) else self._spliced(item, parsed)
         if finishes:
             data = self._with_backend(data)
-        return Shaped(Event(data, text, reasoning), counts, finishes, usage)
+        elif isinstance(item, bytes) and len(texts) == 1 and usage is None and begun == len(self._begun):
+            self._stencils.learn(item, texts[0], self._like)
+        return Shaped(data, counts, finishes, usage)
 
-    def closing(self) -> Event:
+    def _like(self, data: bytes) -> bytes | None:
+        """How an event goes out whose like has just been shaped; None: as it came."""
+        parsed = parsed_object(data) or {}
+        mended = any([self._strange(parsed), *map(self._mend_choice, parsed["choices"])])
+        shaped = self._rebuilt(parsed) if mended else self._spliced(data, parsed)
+        return None if shaped == data else shaped
+
+    def closing(self) -> bytes:
         """The finish that an engine forgot."""
         said: Json = {"delta": {}} if self._chat else {"text": ""}
         choice = {"index": 0, **said, "finish_reason": "stop"}
-        return Event(self._with_backend(written({**self._base, "choices": [choice]})), "", "")
+        return self._with_backend(written({**self._base, "choices": [choice]}))
 
-    def usage(self, counts: Counts, reported: Mapping[str, Any]) -> Event:
+    def usage(self, counts: Counts, reported: Mapping[str, Any]) -> bytes:
         """The one event that carries usage, for callers who asked for it."""
-        return Event(
-            self._with_backend(written({**self._base, "choices": [], "usage": usage_of(counts, reported)})), "", ""
-        )
+        return self._with_backend(written({**self._base, "choices": [], "usage": usage_of(counts, reported)}))
 
     def whole(self, answer: Json) -> str:
         """Mends the answer in place, all but its usage, and returns its text. Raises UnreadableAnswer."""
         choices = answer.get("choices")
-        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices) or not choices:
+        if not choices or not _are_objects(choices):
             raise UnreadableAnswer("The engine's answer cannot be read.")
         self._name(answer)
         text = ""
@@ -109,10 +135,13 @@ class Shaper:
                 message.setdefault("role", "assistant")
                 if message.get("content") is None and not message.get("tool_calls"):
                     message["content"] = ""
+                for name, value in self._dialect.message.items():
+                    message.setdefault(name, value)
             text += "".join(_said(message))
         for extra in answer.keys() - TOP:
             del answer[extra]
         answer |= self._base | {"object": "chat.completion" if self._chat else "text_completion"}
+        answer |= self._dialect.answer
         return text
 
     def _name(self, parsed: Json) -> None:
@@ -129,6 +158,10 @@ class Shaper:
             "created": created if type(created) is int else int(time()),
             "model": self._model,
         }
+
+    def _strange(self, parsed: Json) -> bool:
+        """Whether it holds something beside its choices that must not go out so."""
+        return not parsed.keys() <= TOP or parsed.get("usage") is not None or parsed.get("id") != self.answer_id
 
     def _mend_choice(self, choice: Json) -> bool:
         """Mends one choice in place; whether anything was to mend."""
@@ -153,13 +186,13 @@ class Shaper:
         kept = {name: value for name, value in parsed.items() if name in TOP and name != "usage"}
         return written({**kept, **self._base})
 
-    def _spliced(self, chunk: Chunk) -> bytes:
-        named = chunk.parsed.get("model")
+    def _spliced(self, data: bytes, parsed: Json) -> bytes:
+        named = parsed.get("model")
         if named == self._model:
-            return chunk.data
+            return data
         if named is None:
-            return self._rebuilt(chunk.parsed)
-        return _MODEL.sub(lambda _: self._model_bytes, chunk.data)
+            return self._rebuilt(parsed)
+        return _MODEL.sub(lambda _: self._model_bytes, data)
 
     def _with_backend(self, data: bytes) -> bytes:
         return data[: data.rindex(b"}")] + self._backend_bytes
@@ -182,6 +215,25 @@ def usage_of(counts: Counts, reported: Mapping[str, Any]) -> Json:
     if counts.cached_tokens is not None:
         usage["prompt_tokens_details"] = {"cached_tokens": counts.cached_tokens}
     return usage
+
+
+def timed(timings: object) -> Json | None:
+    """llama.cpp's running count, where no usage is beside it: `prompt_n` leaves out what was cached."""
+    if not isinstance(timings, dict):
+        return None
+    prompt, cached, completion = timings.get("prompt_n"), timings.get("cache_n", 0), timings.get("predicted_n")
+    if type(prompt) is not int or type(cached) is not int or type(completion) is not int:
+        return None
+    return {"prompt_tokens": prompt + cached, "completion_tokens": completion, "cached_tokens": cached}
+
+
+def is_error(found: Json) -> bool:
+    """OpenAI's form, and the one of older vLLM."""
+    return bool(found.get("error")) or found.get("object") == "error"
+
+
+def _are_objects(found: object) -> bool:
+    return isinstance(found, list) and all(isinstance(one, dict) for one in found)
 
 
 def _mend_message(message: Json) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 from accounts.callers import Caller
 from gateway import routing
-from gateway.engines.client import Route
+from gateway.engines.facts import Route
 from gateway.snapshot import holder
 
 OWNER = "tertulia"

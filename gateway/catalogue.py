@@ -19,7 +19,9 @@ from accounts.secrets import encrypt
 from accounts.teams import rename_model
 from billing.prices import carry_prices
 from gateway.engines import CLIENTS
-from gateway.engines.client import Clock, Deadlines, FoundModel, close_http
+from gateway.engines.client import close_http
+from gateway.engines.clock import Clock, Deadlines
+from gateway.engines.facts import FoundModel
 from gateway.errors import CatalogueMistake, GatewayError
 from gateway.models import Engine, EngineType, ServedModel
 from gateway.rules import (

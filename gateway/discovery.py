@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from gateway.engines import CLIENTS
-from gateway.engines.client import Clock, Deadlines, EngineFacts, Json, close_http, read_json
+from gateway.engines.client import close_http, read_json
+from gateway.engines.clock import Clock, Deadlines
+from gateway.engines.facts import EngineFacts, Json
 from gateway.errors import GatewayError
 from gateway.models import EngineType
 

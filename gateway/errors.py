@@ -8,9 +8,12 @@ GatewayError                       status, type, code, param and message of the 
 ├── ModelForbidden          403    the team may use the model, the key may not
 ├── NotFound                404    unknown model, unknown address
 ├── MethodNotAllowed        405
+├── RepeatedRequest         409    its Idempotency-Key was used before
+│   └── RepeatedOtherwise   422    for another body
 ├── TooMany                 429    our own limits, or the engine's
 ├── ServerError             500
 ├── EngineFailed            502    the engine's answer was an error
+│   ├── BrokenOff           502    it ended before its end
 │   └── UnreadableAnswer    502    it was no answer at all: broken, endless, or of another kind
 ├── Unavailable             503    engine down, server draining, database away
 ├── EngineTimeout           504
@@ -19,7 +22,6 @@ GatewayError                       status, type, code, param and message of the 
 The shape of the body is OpenAI's: {"error": {"message", "type", "param", "code"}}; `code` is a string or null.
 """
 
-import json
 from typing import ClassVar
 
 
@@ -33,6 +35,7 @@ class GatewayError(Exception):
     type: ClassVar[str] = "server_error"
     code: ClassVar[str | None] = None
     outcome: ClassVar[str] = "internal_error"
+    retry: ClassVar[bool] = True  # False tells clients that trying again is no use
 
     def __init__(
         self, message: str, *, param: str | None = None, code: str | None = None, retry_after: int | None = None
@@ -43,9 +46,8 @@ class GatewayError(Exception):
         self.retry_after = retry_after
         self.error_code = code or self.code
 
-    def body(self) -> bytes:
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
-        return json.dumps({"error": error}).encode()
+    def told(self) -> dict[str, str | None]:
+        return {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
 
 
 class BadRequest(GatewayError):
@@ -88,6 +90,18 @@ class MethodNotAllowed(GatewayError):
     code = "method_not_allowed"
 
 
+class RepeatedRequest(GatewayError):
+    status = 409
+    type = "invalid_request_error"
+    code = "idempotency_conflict"
+    retry = False
+
+
+class RepeatedOtherwise(RepeatedRequest):
+    status = 422
+    code = "idempotency_mismatch"
+
+
 class TooMany(GatewayError):
     status = 429
     type = "rate_limit_error"
@@ -104,6 +118,10 @@ class EngineFailed(GatewayError):
     type = "upstream_error"
     code = "bad_gateway"
     outcome = "upstream_error"
+
+
+class BrokenOff(EngineFailed):
+    """The engine hung up in the middle."""
 
 
 class UnreadableAnswer(EngineFailed):

@@ -5,6 +5,7 @@ import logging
 from accounts.background import Job
 from gateway.catalogue import look
 from gateway.errors import GatewayError
+from gateway.idempotency import forget_old
 from gateway.models import Engine
 
 logger = logging.getLogger(__name__)
@@ -20,4 +21,4 @@ def probe_engines() -> None:
                 logger.warning("Engine %s: %s", engine.name, error.message)
 
 
-JOBS = [Job("gateway.probe", 30, probe_engines)]
+JOBS = [Job("gateway.probe", 30, probe_engines), Job("gateway.forget_requests", 3600, forget_old)]

@@ -34,10 +34,17 @@ def estimate_prompt(body: Mapping[str, Any]) -> int:
     """Tokens of what was asked, text only: what an image costs is the engine's secret."""
     if "messages" in body:
         return sum(estimate(_text_in(message.get("content"))) for message in body["messages"])
-    prompt = body.get("prompt")
-    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], str):
-        return len(prompt)  # token ids
-    return estimate(prompt if isinstance(prompt, str) else " ".join(map(str, prompt or [])))
+    return _estimate_of(body.get("prompt", body.get("input", "")))
+
+
+def _estimate_of(given: object) -> int:
+    """Of a text, token ids, or a list of either."""
+    if isinstance(given, str):
+        return estimate(given)
+    if not isinstance(given, list):
+        return 0
+    ids = sum(not isinstance(one, str | list) for one in given)
+    return ids + sum(_estimate_of(one) for one in given if isinstance(one, str | list))
 
 
 class Meter:
@@ -47,21 +54,21 @@ class Meter:
         self.deltas = 0
         self.usage: Mapping[str, Any] = {}  # the engine's own words for what it counted
         self._prompt_estimate = prompt_estimate
-        self._received = False
+        self.events = 0
         self._reported: Reported | None = None
         self._anomaly = ""
         self._estimated: int | None = None  # completion tokens of an answer in one piece
 
     def event(self, *, counts: bool, usage: object) -> None:
         """An event came; `counts` tells whether its delta brought something."""
-        self._received = True
+        self.events += 1
         self.deltas += counts
         if usage is not None:
             self._take(usage)
 
     def whole(self, text: str, usage: object) -> None:
-        """An answer came in one piece."""
-        self._received = True
+        """An answer came in one piece; without text where it is none, as embeddings are."""
+        self.events += 1
         if usage is not None:
             self._take(usage)
         if self._reported is None:
@@ -69,7 +76,7 @@ class Meter:
 
     def counts(self, *, complete: bool) -> Counts:
         """`complete`: the answer came to its own end."""
-        if not self._received:
+        if not self.events:
             return NOTHING
         if self._reported is None:
             return self._own_count()

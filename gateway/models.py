@@ -62,3 +62,20 @@ class ServedModel(models.Model):
 
     def __str__(self) -> str:
         return self.public_id
+
+
+class RememberedRequest(models.Model):
+    """A request that bore an Idempotency-Key. Neither its text nor its answer is kept."""
+
+    key_id = models.BigIntegerField()
+    path = models.CharField(max_length=100)
+    name = models.CharField(max_length=255)  # the header
+    body = models.BinaryField(max_length=32)  # SHA-256
+    request_id = models.UUIDField(unique=True)
+    at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key_id", "path", "name"], name="request_remembered_once")]
+
+    def __str__(self) -> str:
+        return str(self.request_id)

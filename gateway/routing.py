@@ -1,16 +1,14 @@
-"""Which engine a call goes to. What went wrong lately is remembered here, in this process."""
+"""Which model a caller means, and which engine a call goes to."""
 
+import math
+import random
 from collections.abc import Sequence
-from time import monotonic
 
 from accounts.callers import Caller
-from gateway.engines.client import EngineFacts, Route
-from gateway.errors import ModelForbidden, NotFound
+from gateway import health
+from gateway.engines.facts import Route
+from gateway.errors import ModelForbidden, NotFound, Unavailable
 from gateway.snapshot import Snapshot
-
-REST = 5.0  # seconds that an engine which failed is asked last
-
-_failed: dict[int, float] = {}  # engine id → when it may be asked first again
 
 
 def public_id(snapshot: Snapshot, caller: Caller, asked: str) -> str:
@@ -24,14 +22,19 @@ def public_id(snapshot: Snapshot, caller: Caller, asked: str) -> str:
 
 
 def in_order(routes: Sequence[Route]) -> list[Route]:
-    """Those whose engine has not failed in the last seconds come first; the rest are still better than nothing."""
-    now = monotonic()
-    return sorted(routes, key=lambda route: _failed.get(route.engine.id, 0) > now)
+    """The ways to a model that may be tried, best first: by chance as their weights say, those that rest last.
+
+    Raises Unavailable when none may be tried.
+    """
+    found = [route for route in routes if not health.is_out(route.engine)]
+    if len(found) > 1:
+        found.sort(key=lambda route: (health.rests(route.engine), *_by_weight(route)))
+    if not found:
+        raise Unavailable("No engine serves this model at the moment.", retry_after=round(health.REST))
+    return found
 
 
-def failed(engine: EngineFacts) -> None:
-    _failed[engine.id] = monotonic() + REST
-
-
-def answered(engine: EngineFacts) -> None:
-    _failed.pop(engine.id, None)
+def _by_weight(route: Route) -> tuple[bool, float]:
+    """Sorted by these, each way comes first as often as its share of the weights (Efraimidis and Spirakis)."""
+    weight = route.engine.weight
+    return weight == 0, -math.log(1 - random.random()) / (weight or 1)  # noqa: S311  chance, no secret

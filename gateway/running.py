@@ -11,7 +11,8 @@ from accounts.callers import Caller
 from billing.ids import RequestId, new_request
 from billing.prices import UnitPrices, cost
 from billing.records import Counts
-from gateway.engines.client import Clock
+from gateway.engines.clock import Clock
+from gateway.engines.facts import EngineFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Call:
     price: UnitPrices | None = None
     finished: Finished | None = None
     cut_as: str = ""  # the outcome that `cut` gave it
+    engine: EngineFacts | None = None  # the last that it was given to
 
 
 drain_flag = Flag()  # set: new calls are refused

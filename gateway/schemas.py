@@ -1,16 +1,22 @@
 """From a request's bytes to what the caller asks. Unknown fields pass; those we know must be what they should.
 
-null stands for absent, as OpenAI's clients mean it.
+null stands for absent, as OpenAI's clients mean it. Sources of names and ranges: OpenAI's API reference, Cloud Temple's
+and Saptiva's pages.
 """
 
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
-from gateway.completions import Ask
+from django.conf import settings
+
+from gateway.dialects import OPENAI, Dialect
+from gateway.engines.facts import Json, Kind
 from gateway.errors import BadRequest, WrongContentType
 
 MAX_DEPTH = 64
@@ -33,14 +39,35 @@ WHOLE: Mapping[str, tuple[int, int]] = {
     "best_of": (1, 20),
     "top_logprobs": (0, 20),
     "seed": (-(2**63), 2**64 - 1),
+    "dimensions": (1, 65_536),
 }
+MAX_INPUTS = 2048  # texts of one request for embeddings, as OpenAI has it
 OBJECTS = ("options", "stream_options", "response_format", "metadata", "logit_bias")
 OURS = ("model", "stream", "stream_options")  # what the engine gets from us alone
+# What an engine that an operator has closed may still see: what our reference documents.
+DOCUMENTED = frozenset(
+    {
+        *RANGES, *WHOLE, "messages", "prompt", "input", "encoding_format", "stop", "user", "tools", "tool_choice",
+        "parallel_tool_calls", "response_format", "logprobs", "reasoning_effort", "options", "logit_bias", "suffix",
+        "echo",
+    }
+)  # fmt: skip
 
 # What a body's parts are counted by. Possessive, so that a string of any length is one step without a way back.
 _PART = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{,]', re.DOTALL)
 
-type Json = dict[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a caller wants, validated. `body` is what an engine may see of it: all but the names in OURS."""
+
+    endpoint: str
+    kind: Kind
+    model: str
+    body: Mapping[str, Any]
+    stream: bool = False
+    wants_usage: bool = False
+    end_user: str = ""
 
 
 def json_object(raw: bytes, content_type: bytes) -> Json:
@@ -65,33 +92,48 @@ def json_object(raw: bytes, content_type: bytes) -> Json:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def parse_chat(body: Json) -> Ask:
-    _need(body, "messages")
-    return _ask(body, "chat.completions")
+def parse_chat(body: Json, dialect: Dialect = OPENAI) -> Ask:
+    _need(body, "messages", *dialect.required)
+    body["messages"] = _messages(body["messages"])
+    return _ask(body, "chat.completions", Kind.CHAT, dialect)
 
 
-def parse_completion(body: Json) -> Ask:
+def parse_completion(body: Json, dialect: Dialect = OPENAI) -> Ask:
     """A text completion of `prompt`, or, as Cloud Temple has it, a chat completion of `messages`."""
     if ("prompt" in body) == ("messages" in body):
         raise BadRequest("Send either 'prompt' or 'messages'.", param="prompt")
-    if "prompt" in body:
-        _check_prompt(body["prompt"])
-    return _ask(body, "completions")
+    if "messages" in body:
+        body["messages"] = _messages(body["messages"])
+        return _ask(body, "completions", Kind.CHAT, dialect)
+    _check_prompt(body["prompt"])
+    if "max_completion_tokens" in body:  # the newer name of chat completions
+        body.setdefault("max_tokens", body["max_completion_tokens"])
+    ask = _ask(body, "completions", Kind.TEXT, dialect)
+    return replace(ask, body={name: value for name, value in ask.body.items() if name != "max_completion_tokens"})
 
 
-def _ask(body: Json, endpoint: str) -> Ask:
+def parse_embedding(body: Json, dialect: Dialect = OPENAI) -> Ask:
+    _need(body, "input")
+    _check_input(body["input"])
+    if body.get("encoding_format", "float") not in ("float", "base64"):
+        raise BadRequest("'encoding_format' must be 'float' or 'base64'.", param="encoding_format")
+    if body.pop("stream", False) is not False:
+        raise BadRequest("Embeddings cannot be streamed.", param="stream")
+    return _ask(body, "embeddings", Kind.EMBEDDING, dialect)
+
+
+def _ask(body: Json, endpoint: str, kind: Kind, dialect: Dialect) -> Ask:
     _need(body, "model")
     if not isinstance(body["model"], str) or not body["model"].strip():
         raise BadRequest("'model' must be a string that is not empty.", param="model")
-    if "messages" in body:
-        body["messages"] = _messages(body["messages"])
-    _check_numbers(body)
+    _check_numbers(body, dialect)
     _check_rest(body)
     stream = body.get("stream", False)
     if not isinstance(stream, bool):
         raise BadRequest("'stream' must be true or false.", param="stream")
     return Ask(
         endpoint=endpoint,
+        kind=kind,
         model=body["model"],
         body={name: value for name, value in body.items() if name not in OURS},
         stream=stream,
@@ -100,9 +142,10 @@ def _ask(body: Json, endpoint: str) -> Ask:
     )
 
 
-def _need(body: Json, name: str) -> None:
-    if name not in body:
-        raise BadRequest(f"'{name}' is required.", param=name, code="missing_required_parameter")
+def _need(body: Json, *names: str) -> None:
+    for name in names:
+        if name not in body:
+            raise BadRequest(f"'{name}' is required.", param=name, code="missing_required_parameter")
 
 
 def _messages(given: object) -> list[Json]:
@@ -141,11 +184,42 @@ def _part(part: object, param: str) -> Json:
     if part["type"] == "image_url":
         image = part.get("image_url")
         url = image.get("url") if isinstance(image, dict) else image
-        # An address would make the engine fetch it, from inside the network that it stands in.
-        if not isinstance(url, str) or not url.startswith("data:"):
+        if not isinstance(url, str) or not (url.startswith("data:") or _may_be_fetched(url)):
             raise BadRequest("An image must be a data URI.", param=param)
         part = {**part, "image_url": {**(image if isinstance(image, dict) else {}), "url": url}}
     return part
+
+
+def _may_be_fetched(url: str) -> bool:
+    """An address makes the engine fetch it, from inside the network that it stands in: operators name the hosts."""
+    allowed: Sequence[str] = settings.ENVIRONMENT.image_hosts
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" and parts.port in {None, 443} and parts.netloc.lower() in allowed
+    except ValueError:
+        return False
+
+
+def _check_input(given: object) -> None:
+    """A text, texts, token ids, or lists of them; none empty."""
+    if isinstance(given, str):
+        told = given != ""
+    elif isinstance(given, list) and given:
+        kinds = {type(item) for item in given}
+        told = kinds == {int} or (len(given) <= MAX_INPUTS and (_are_texts(given) or all(map(_are_ids, given))))
+    else:
+        told = False
+    if not told:
+        message = f"'input' must be a text, up to {MAX_INPUTS} texts, or token ids; none of them empty."
+        raise BadRequest(message, param="input")
+
+
+def _are_texts(given: Sequence[object]) -> bool:
+    return all(isinstance(item, str) and item for item in given)
+
+
+def _are_ids(given: object) -> bool:
+    return isinstance(given, list) and {type(item) for item in given} == {int}
 
 
 def _check_prompt(prompt: object) -> None:
@@ -156,8 +230,8 @@ def _check_prompt(prompt: object) -> None:
         raise BadRequest("'prompt' must be a string, a list of strings or a list of token ids.", param="prompt")
 
 
-def _check_numbers(body: Json) -> None:
-    for name, (least, most) in RANGES.items():
+def _check_numbers(body: Json, dialect: Dialect) -> None:
+    for name, (least, most) in {**RANGES, **dialect.ranges}.items():
         value = body.get(name, least)
         if type(value) not in {int, float} or not least <= value <= most:
             raise BadRequest(f"'{name}' must be a number between {least:g} and {most:g}.", param=name)

@@ -21,7 +21,7 @@ from accounts.keys import load_callers
 from accounts.secrets import decrypt
 from billing.prices import PriceBook, load_prices
 from gateway import running
-from gateway.engines.client import EngineFacts, Route
+from gateway.engines.facts import EngineFacts, Route
 from gateway.errors import Unavailable
 from gateway.models import Engine, ServedModel
 
@@ -58,6 +58,11 @@ class Holder:
         if self._snapshot is None or monotonic() - self._reached > settings.ENVIRONMENT.auth_lease:
             raise Unavailable("The database cannot be reached. Try again later.", retry_after=RETRY_AFTER)
         return self._snapshot
+
+    def engines(self) -> set[EngineFacts]:
+        """Those that serve a model, as far as they are known."""
+        ways = self._snapshot.routes.values() if self._snapshot else ()
+        return {route.engine for routes in ways for route in routes}
 
     async def refresh(self) -> Snapshot:
         """Looks at the revision, in a look that begins after this call, and loads what has changed.
@@ -145,6 +150,7 @@ def load_routes() -> dict[str, tuple[Route, ...]]:
             context_length=row.context_length,
             aliases=tuple(row.aliases),
             created=int(row.created_at.timestamp()),
+            defaults=row.defaults,
         )
         found.setdefault(row.public_id, []).append(route)
     return {name: tuple(ways) for name, ways in found.items()}
@@ -157,7 +163,18 @@ def engine_facts(engine: Engine) -> EngineFacts:
             secret = decrypt(engine.secret)
         except UnreadableSecret:
             lost = True
-    return EngineFacts(engine.pk, engine.name, engine.type, engine.url, secret, engine.machine_name, lost)
+    return EngineFacts(
+        id=engine.pk,
+        name=engine.name,
+        type=engine.type,
+        url=engine.url,
+        secret=secret,
+        machine_name=engine.machine_name,
+        secret_lost=lost,
+        weight=engine.weight,
+        max_concurrent=engine.max_concurrent,
+        allowed=None if engine.allowed_fields is None else frozenset(engine.allowed_fields),
+    )
 
 
 def _cut_revoked(snapshot: Snapshot) -> None:

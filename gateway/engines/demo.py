@@ -10,8 +10,10 @@ from time import time
 from typing import Any
 from uuid import uuid4
 
-from gateway.engines.client import Chunk, Clock, EngineFacts, FoundModel, Json, Route, written
+from gateway.engines.clock import Clock
+from gateway.engines.facts import EngineFacts, FoundModel, Item, Json, Kind, Question, Route
 from gateway.engines.openai import DENIED
+from gateway.errors import BadRequest
 
 MODEL = "demo"
 CONTEXT = 8192
@@ -124,24 +126,29 @@ TELLING = {
 
 class DemoEngine:
     denied = DENIED
+    taken: frozenset[str] | None = None
 
     async def models(self, engine: EngineFacts, clock: Clock) -> list[FoundModel]:
         return [FoundModel(MODEL, CONTEXT)]
 
-    async def stream(self, route: Route, body: Mapping[str, Any], clock: Clock) -> AsyncGenerator[Chunk]:
-        chat = "messages" in body
+    async def probe(self, engine: EngineFacts, clock: Clock) -> None:
+        return
+
+    async def stream(self, route: Route, question: Question, clock: Clock) -> AsyncGenerator[list[Item]]:
+        body, chat = question.body, question.kind is Kind.CHAT
         tokens, reason = _answer(body)
         base = _base(route, chat=chat, kind="chat.completion.chunk" if chat else "text_completion")
         for place, token in enumerate(tokens):
             await clock.wait(asyncio.sleep(PACE))
-            clock.progress()
             said: Json = {"role": "assistant", "content": token} if place == 0 else {"content": token}
-            yield _chunk({**base, "choices": [_choice({"delta": said} if chat else {"text": token}, None)]})
-        yield _chunk({**base, "choices": [_choice({"delta": {}} if chat else {"text": ""}, reason)]})
-        yield _chunk({**base, "choices": [], "usage": _usage(body, len(tokens))})
+            yield [{**base, "choices": [_choice({"delta": said} if chat else {"text": token}, None)]}]
+        last = {**base, "choices": [_choice({"delta": {}} if chat else {"text": ""}, reason)]}
+        yield [last, {**base, "choices": [], "usage": _usage(body, len(tokens))}]
 
-    async def answer(self, route: Route, body: Mapping[str, Any], clock: Clock) -> Json:
-        chat = "messages" in body
+    async def answer(self, route: Route, question: Question, clock: Clock) -> Item:
+        body, chat = question.body, question.kind is Kind.CHAT
+        if question.kind is Kind.EMBEDDING:
+            raise BadRequest("The demo engine makes no embeddings.", param="model")
         tokens, reason = _answer(body)
         await clock.wait(asyncio.sleep(PACE))
         text = "".join(tokens)
@@ -203,7 +210,3 @@ def _base(route: Route, *, chat: bool, kind: str) -> Json:
 
 def _choice(said: Json, reason: str | None) -> Json:
     return {"index": 0, **said, "finish_reason": reason}
-
-
-def _chunk(said: Json) -> Chunk:
-    return Chunk(written(said), said)

@@ -1,27 +1,17 @@
 """Ollama through its own protocol: its OpenAI door drops `options`, and with it the context length asked for."""
 
 import json
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from time import time
 from typing import Any
 from uuid import uuid4
 
-from gateway.engines.client import (
-    Chunk,
-    Clock,
-    EngineFacts,
-    FoundModel,
-    Json,
-    Route,
-    parsed_object,
-    read_json,
-    read_stream,
-    written,
-)
+from gateway.engines.client import parsed_object, read_answer, read_json, streamed, written
+from gateway.engines.clock import Clock
+from gateway.engines.facts import EngineFacts, FoundModel, Item, Json, Kind, Question, Route
 from gateway.engines.openai import DENIED
 from gateway.engines.sse import MAX_LINE
-from gateway.errors import BadRequest, EngineFailed, UnreadableAnswer
+from gateway.errors import BadRequest, BrokenOff, EngineFailed, UnreadableAnswer
 
 # OpenAI's name → Ollama's name within `options`
 OPTIONS = {
@@ -29,10 +19,18 @@ OPTIONS = {
     "stop": "stop", "presence_penalty": "presence_penalty", "frequency_penalty": "frequency_penalty",
     "max_tokens": "num_predict", "max_completion_tokens": "num_predict",
 }  # fmt: skip
+TAKEN = frozenset(
+    {
+        *OPTIONS, "options", "messages", "prompt", "input", "tools", "response_format", "reasoning_effort", "think",
+        "dimensions", "encoding_format", "user",
+    }
+)  # fmt: skip
+ASK, COMPLETE, EMBED = "/api/chat", "/api/generate", "/api/embed"
 
 
 class OllamaEngine:
     denied = DENIED - {"options"}
+    taken: frozenset[str] | None = TAKEN
 
     async def models(self, engine: EngineFacts, clock: Clock) -> list[FoundModel]:
         listed = await read_json(engine, clock, "/api/tags", None)
@@ -42,29 +40,28 @@ class OllamaEngine:
         names = [entry["name"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("name"), str)]
         return [FoundModel(name, await self._context(engine, clock, name)) for name in names]
 
-    async def stream(self, route: Route, body: Mapping[str, Any], clock: Clock) -> AsyncGenerator[Chunk]:
-        path, payload = _asked(route, body, stream=True)
-        shape = _Shape(chat="messages" in body, model=route.engine_model)
+    async def probe(self, engine: EngineFacts, clock: Clock) -> None:
+        await read_answer(engine, clock, "/api/version", None)
+
+    async def stream(self, route: Route, question: Question, clock: Clock) -> AsyncGenerator[list[Item]]:
+        path, payload = _asked(route, question, stream=True)
+        shape = _Shape(question.kind, route.engine_model)
         rest = b""
-        pieces = read_stream(route.engine, clock, path, payload, "application/x-ndjson")
-        async with aclosing(pieces):
-            async for piece in pieces:
+        async with streamed(route.engine, clock, path, payload, "application/x-ndjson") as reading:
+            while piece := await reading.piece():
                 *lines, rest = (rest + piece).split(b"\n")
                 if len(rest) > MAX_LINE:
                     raise UnreadableAnswer("The engine sent a line that is too long.")
-                for line in filter(None, lines):
-                    said = _said(line)
-                    clock.progress()
-                    for chunk in shape.chunks(said):
-                        yield Chunk(written(chunk), chunk)
-                    if said.get("done"):
-                        return
-        raise EngineFailed("The engine's answer broke off.")
+                said = [_said(line) for line in lines if line]
+                yield [chunk for one in said for chunk in shape.chunks(one)]
+                if any(one.get("done") for one in said):
+                    return
+        raise BrokenOff("The engine's answer broke off.")
 
-    async def answer(self, route: Route, body: Mapping[str, Any], clock: Clock) -> Json:
-        path, payload = _asked(route, body, stream=False)
+    async def answer(self, route: Route, question: Question, clock: Clock) -> Item:
+        path, payload = _asked(route, question, stream=False)
         said = await read_json(route.engine, clock, path, payload)
-        return _Shape(chat="messages" in body, model=route.engine_model).whole(said)
+        return _Shape(question.kind, route.engine_model).whole(said)
 
     async def _context(self, engine: EngineFacts, clock: Clock, name: str) -> int | None:
         try:
@@ -85,23 +82,47 @@ def _said(line: bytes) -> Json:
     return said
 
 
-def _asked(route: Route, body: Mapping[str, Any], *, stream: bool) -> tuple[str, Json]:
+def _asked(route: Route, question: Question, *, stream: bool) -> tuple[str, Json]:
+    body = question.body
     options = {OPTIONS[name]: value for name, value in body.items() if name in OPTIONS}
     options |= body.get("options") or {}
-    payload: Json = {"model": route.engine_model, "stream": stream, "options": options}
-    if "think" in body:
-        payload["think"] = body["think"]
+    payload: Json = {"model": route.engine_model, "options": options}
+    if question.kind is Kind.EMBEDDING:
+        return EMBED, payload | {"input": _texts(body["input"]), **_only(body, "dimensions")}
+    payload["stream"] = stream
+    if (thinks := _thinks(body)) is not None:
+        payload["think"] = thinks
     if (form := _form(body.get("response_format"))) is not None:
         payload["format"] = form
-    if "messages" not in body:
-        prompt = body.get("prompt")
-        if not isinstance(prompt, str):
-            raise BadRequest("This model takes one prompt as a string.", param="prompt")
-        return "/api/generate", payload | {"prompt": prompt}
-    payload["messages"] = [_message(message) for message in body["messages"]]
-    if "tools" in body:
-        payload["tools"] = body["tools"]
-    return "/api/chat", payload
+    if question.kind is Kind.TEXT:
+        return COMPLETE, payload | {"prompt": _prompt(body["prompt"])}
+    return ASK, payload | {"messages": _messages(body["messages"]), **_only(body, "tools")}
+
+
+def _only(body: Mapping[str, Any], name: str) -> Json:
+    return {name: body[name]} if name in body else {}
+
+
+def _prompt(prompt: object) -> str:
+    if isinstance(prompt, list) and len(prompt) == 1:
+        (prompt,) = prompt
+    if not isinstance(prompt, str):
+        raise BadRequest("This model takes one prompt as a string.", param="prompt")
+    return prompt
+
+
+def _texts(given: str | Sequence[object]) -> str | Sequence[object]:
+    if isinstance(given, str) or all(isinstance(text, str) for text in given):
+        return given
+    raise BadRequest("This model takes text, not token ids.", param="input")
+
+
+def _thinks(body: Mapping[str, Any]) -> object:
+    """Ollama's `think`: true, false or how hard. OpenAI's word for not at all is "none"."""
+    if "think" in body:
+        return body["think"]
+    effort = body.get("reasoning_effort")
+    return False if effort == "none" else effort
 
 
 def _form(wanted: object) -> object:
@@ -114,7 +135,14 @@ def _form(wanted: object) -> object:
     return schema.get("schema") if isinstance(schema, dict) else None
 
 
-def _message(message: Json) -> Json:
+def _messages(given: Sequence[Json]) -> list[Json]:
+    """OpenAI names a tool's result by its call, Ollama by the tool."""
+    calls = [call for message in given for call in message.get("tool_calls") or ()]
+    tools = {call.get("id"): (call.get("function") or {}).get("name") for call in calls}
+    return [_message(message, tools.get(message.get("tool_call_id"))) for message in given]
+
+
+def _message(message: Json, tool: str | None) -> Json:
     content = message.get("content") or ""
     found: Json = {"role": "system" if message["role"] == "developer" else message["role"], "content": content}
     if isinstance(content, list):
@@ -122,6 +150,8 @@ def _message(message: Json) -> Json:
         images = [part["image_url"]["url"].partition(",")[2] for part in content if part.get("type") == "image_url"]
         if images:
             found["images"] = images
+    if tool:
+        found["tool_name"] = tool
     if message.get("tool_calls"):
         found["tool_calls"] = [_their_call(call) for call in message["tool_calls"]]
     return found
@@ -141,8 +171,9 @@ def _their_call(call: Json) -> Json:
 class _Shape:
     """Ollama's lines in OpenAI's form."""
 
-    def __init__(self, *, chat: bool, model: str) -> None:
-        self.chat = chat
+    def __init__(self, kind: Kind, model: str) -> None:
+        self.kind = kind
+        self.chat = chat = kind is Kind.CHAT
         self.called = 0
         self.base = {
             "id": f"{'chatcmpl' if chat else 'cmpl'}-{uuid4().hex}",
@@ -161,6 +192,8 @@ class _Shape:
         return chunks
 
     def whole(self, said: Json) -> Json:
+        if self.kind is Kind.EMBEDDING:
+            return self._embeddings(said)
         choice: Json = {"index": 0}
         if self.chat:
             choice["message"] = {"role": "assistant", "content": "", **self._delta(said)}
@@ -170,6 +203,15 @@ class _Shape:
         kind = "chat.completion" if self.chat else "text_completion"
         usage = _usage(said)
         return {**self.base, "object": kind, "choices": [choice], **({"usage": usage} if usage else {})}
+
+    def _embeddings(self, said: Json) -> Json:
+        found = said.get("embeddings")
+        if not isinstance(found, list):
+            raise UnreadableAnswer("The engine's answer cannot be read.")
+        data = [{"object": "embedding", "index": place, "embedding": one} for place, one in enumerate(found)]
+        tokens = said.get("prompt_eval_count")
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens} if isinstance(tokens, int) else None
+        return {"object": "list", "data": data, "model": self.base["model"], **({"usage": usage} if usage else {})}
 
     def _delta(self, said: Json) -> Json:
         if not self.chat:

@@ -1,24 +1,16 @@
 """Engines that speak OpenAI's protocol: vLLM, llama.cpp, LM Studio and the like."""
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Any, ClassVar
 
-from gateway.engines.client import (
-    Chunk,
-    Clock,
-    EngineFacts,
-    FoundModel,
-    Json,
-    Route,
-    parsed_object,
-    read_json,
-    read_stream,
-)
+from gateway.engines.client import read_answer, read_json, streamed
+from gateway.engines.clock import Clock
+from gateway.engines.facts import EngineFacts, FoundModel, Item, Json, Kind, Question, Route
 from gateway.engines.sse import Splitter
-from gateway.errors import EngineFailed, UnreadableAnswer
+from gateway.errors import BrokenOff, EngineFailed, UnreadableAnswer
 
-BAD_EVENTS = 5  # of one stream that are skipped; one more ends it
+PATHS = {Kind.CHAT: "/v1/chat/completions", Kind.TEXT: "/v1/completions", Kind.EMBEDDING: "/v1/embeddings"}
+DONE = b"[DONE]"
 
 # What would let a caller choose where a request goes, run a template of his own, or get ahead of others.
 DENIED = frozenset(
@@ -35,6 +27,10 @@ DENIED = frozenset(
 
 class OpenAIEngine:
     denied = DENIED
+    taken: frozenset[str] | None = None
+    health: ClassVar[str] = "/v1/models"  # what answers with 200 while the engine is well
+    usage_wanted: ClassVar[Json] = {"stream_options": {"include_usage": True}}
+    counts_wanted: ClassVar[Json] = usage_wanted  # the same with a running count in every event, where there is one
 
     async def models(self, engine: EngineFacts, clock: Clock) -> list[FoundModel]:
         listed = await read_json(engine, clock, "/v1/models", None)
@@ -44,34 +40,28 @@ class OpenAIEngine:
         found = [self._found(card) for card in cards if isinstance(card, dict) and isinstance(card.get("id"), str)]
         return [model for model in found if model.name]
 
-    async def stream(self, route: Route, body: Mapping[str, Any], clock: Clock) -> AsyncGenerator[Chunk]:
-        payload = self._payload(route, body) | {"stream": True, "stream_options": {"include_usage": True}}
-        splitter, bad, finished = Splitter(), 0, False
-        pieces = read_stream(route.engine, clock, _path(body), payload, "text/event-stream")
-        async with aclosing(pieces):
-            async for piece in pieces:
-                for data in splitter.feed(piece):
-                    if data == b"[DONE]":
-                        return
-                    parsed = parsed_object(data)
-                    if parsed is not None and parsed.get("error"):
-                        raise EngineFailed("The engine met an error.")
-                    if parsed is None or not isinstance(parsed.get("choices"), list):
-                        bad += 1
-                        continue
-                    clock.progress()
-                    finished = finished or any(map(_finish_of, parsed["choices"]))
-                    yield Chunk(data, parsed)
-                if bad + splitter.strays > BAD_EVENTS:
-                    raise UnreadableAnswer("The engine's answer cannot be read.")
-        if not finished:
-            raise EngineFailed("The engine's answer broke off.")
+    async def probe(self, engine: EngineFacts, clock: Clock) -> None:
+        await read_answer(engine, clock, self.health, None)
 
-    async def answer(self, route: Route, body: Mapping[str, Any], clock: Clock) -> Json:
-        return await read_json(route.engine, clock, _path(body), self._payload(route, body))
+    async def stream(self, route: Route, question: Question, clock: Clock) -> AsyncGenerator[list[Item]]:
+        more = self.counts_wanted if question.exact else self.usage_wanted
+        payload = self._payload(route, question) | {"stream": True} | more
+        splitter = Splitter()
+        async with streamed(route.engine, clock, PATHS[question.kind], payload, "text/event-stream") as reading:
+            while piece := await reading.piece():
+                events = splitter.feed(piece)
+                if DONE in events:
+                    yield list(events[: events.index(DONE)])
+                    return
+                if events:
+                    yield list(events)
+        raise BrokenOff("The engine's answer broke off.")
 
-    def _payload(self, route: Route, body: Mapping[str, Any]) -> Json:
-        return {**body, "model": route.engine_model}
+    async def answer(self, route: Route, question: Question, clock: Clock) -> Item:
+        return await read_answer(route.engine, clock, PATHS[question.kind], self._payload(route, question))
+
+    def _payload(self, route: Route, question: Question) -> Json:
+        return {**question.body, "model": route.engine_model}
 
     def _found(self, card: Json) -> FoundModel:
         """vLLM says `max_model_len`, llama.cpp `meta.n_ctx_train`, others `context_length`."""
@@ -82,8 +72,16 @@ class OpenAIEngine:
         return FoundModel(card["id"], known)
 
 
+class VllmEngine(OpenAIEngine):
+    health = "/health"
+    counts_wanted: ClassVar[Json] = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+
+
 class LlamaCppEngine(OpenAIEngine):
     """llama.cpp's server, whose /props knows the context that one request may use."""
+
+    health = "/health"  # 503 while it loads a model
+    counts_wanted: ClassVar[Json] = {"stream_options": {"include_usage": True}, "timings_per_token": True}
 
     async def models(self, engine: EngineFacts, clock: Clock) -> list[FoundModel]:
         found = await super().models(engine, clock)
@@ -91,16 +89,14 @@ class LlamaCppEngine(OpenAIEngine):
             props = await read_json(engine, clock, "/props", None)
         except EngineFailed:
             return found
-        settings = props.get("default_generation_settings")
+        settings: Any = props.get("default_generation_settings")
         n_ctx = settings.get("n_ctx") if isinstance(settings, dict) else None
         if not isinstance(n_ctx, int) or n_ctx <= 0:
             return found
         return [FoundModel(model.name, n_ctx) for model in found]
 
-
-def _path(body: Mapping[str, Any]) -> str:
-    return "/v1/chat/completions" if "messages" in body else "/v1/completions"
-
-
-def _finish_of(choice: object) -> object:
-    return choice.get("finish_reason") if isinstance(choice, dict) else None
+    def _payload(self, route: Route, question: Question) -> Json:
+        payload = super()._payload(route, question)
+        if "max_completion_tokens" in payload:  # by the name that its older servers know too
+            payload["max_tokens"] = payload.pop("max_completion_tokens")
+        return payload

@@ -7,28 +7,46 @@ which are ordinary characters inside an answer.
 from gateway.errors import UnreadableAnswer
 
 MAX_LINE = 1 << 20  # bytes; the same for the data of one event
+STRAY = b""  # stands for a line that looks like an event but is not marked as one
 
 
 class Splitter:
     """Bytes in, the `data` of whole events out. Comments and unknown fields give nothing."""
 
     def __init__(self) -> None:
-        self.strays = 0  # lines that look like an event but are not marked as one
         self._rest = b""
+        self._by_line = False  # a CR was seen, so events are not cut at LF LF alone
         self._skip_newline = False
         self._data: list[bytes] = []
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The events that this piece completes. Raises UnreadableAnswer for a line or an event above MAX_LINE."""
+        text = self._rest + piece if self._rest else piece
+        if self._by_line or b"\r" in text:
+            return self._lines(piece)
+        blocks = text.split(b"\n\n")
+        self._rest = self._short(blocks.pop())
+        events: list[bytes] = []
+        for block in blocks:
+            if block.startswith(b"data: ") and b"\n" not in block:  # as nearly every engine writes every event
+                events.append(self._short(block)[6:])
+            else:
+                events += self._block(block)
+        return events
+
+    def _block(self, block: bytes) -> list[bytes]:
+        events = [event for line in block.split(b"\n") if (event := self._line(line)) is not None]
+        return events if (last := self._dispatch()) is None else [*events, last]
+
+    def _lines(self, piece: bytes) -> list[bytes]:
+        self._by_line = True
         if self._skip_newline and piece:
             self._skip_newline = False
             piece = piece.removeprefix(b"\n")
         lines = (self._rest + piece).splitlines(keepends=True)
         self._rest = b""
         if lines and not lines[-1].endswith((b"\n", b"\r")):
-            self._rest = lines.pop()
-            if len(self._rest) > MAX_LINE:
-                raise UnreadableAnswer("The engine sent a line that is too long.")
+            self._rest = self._short(lines.pop())
         elif lines:
             self._skip_newline = lines[-1].endswith(b"\r")
         return [event for line in lines if (event := self._line(line.rstrip(b"\r\n"))) is not None]
@@ -42,7 +60,7 @@ class Splitter:
             if sum(map(len, self._data)) > MAX_LINE:
                 raise UnreadableAnswer("The engine sent an event that is too long.")
         elif name.startswith(b"{"):
-            self.strays += 1
+            return STRAY
         return None
 
     def _dispatch(self) -> bytes | None:
@@ -51,3 +69,8 @@ class Splitter:
         event = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._data = []
         return event
+
+    def _short(self, text: bytes) -> bytes:
+        if len(text) > MAX_LINE:
+            raise UnreadableAnswer("The engine sent a line that is too long.")
+        return text

@@ -19,7 +19,7 @@ from billing.ledger import ensure_partitions
 from billing.models import UsageRecord
 from billing.shipper import Shipper
 from billing.spool import open_spool
-from gateway import routing, running
+from gateway import health, running
 from gateway.api import application
 from gateway.engines.client import close_http
 from gateway.models import Engine, ServedModel
@@ -118,7 +118,7 @@ def api(transactional_db: None, red: Team, fault: FaultEngine, tmp_path: Path) -
         ServedModel.objects.create(engine=engine, public_id=name, engine_model=name, context_length=8192)
     secret = make_key(red).secret
     holder.__init__()  # type: ignore[misc]  # the tests' tables were emptied, so a known revision means nothing
-    routing._failed.clear()
+    health.forget()
     with _served(tmp_path) as (url, loop):
         found = Api(url, secret, fault, tmp_path, loop)
         found.reload()

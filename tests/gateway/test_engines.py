@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from gateway.engines import CLIENTS
-from gateway.engines.client import Clock, Deadlines, EngineFacts, Json, Route, close_http
+from gateway.engines.client import close_http, parsed_object
+from gateway.engines.clock import Clock, Deadlines
 from gateway.engines.demo import count
+from gateway.engines.facts import EngineFacts, Item, Json, Kind, Question, Route
 from gateway.engines.sse import MAX_LINE, Splitter
 from gateway.errors import UnreadableAnswer
 from gateway.meter import Meter, estimate
@@ -17,11 +19,23 @@ from tests.engines.faultd import FaultEngine
 ASKED: Json = {"messages": [{"role": "user", "content": "Hola amigo"}]}
 
 
+def asked(body: Json) -> Question:
+    kind = Kind.CHAT if "messages" in body else Kind.EMBEDDING if "input" in body else Kind.TEXT
+    return Question(kind, body)
+
+
+def read(item: Item) -> Json:
+    found = parsed_object(item) if isinstance(item, bytes) else item
+    assert found is not None
+    return found
+
+
 def collect(route: Route, body: Json) -> list[Json]:
     async def run() -> list[Json]:
         clock = Clock(Deadlines(first=5, between=5, total=20))
         try:
-            return [chunk.parsed async for chunk in CLIENTS[route.engine.type].stream(route, body, clock)]
+            batches = CLIENTS[route.engine.type].stream(route, asked(body), clock)
+            return [read(item) async for batch in batches for item in batch]
         finally:
             await close_http()
 
@@ -31,7 +45,7 @@ def collect(route: Route, body: Json) -> list[Json]:
 def whole(route: Route, body: Json) -> Json:
     async def run() -> Json:
         try:
-            return await CLIENTS[route.engine.type].answer(route, body, Clock(Deadlines()))
+            return read(await CLIENTS[route.engine.type].answer(route, asked(body), Clock(Deadlines())))
         finally:
             await close_http()
 

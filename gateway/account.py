@@ -1,0 +1,203 @@
+"""One call's account while it runs: what its answer brings, what of it goes out, and its records in the spool."""
+
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from accounts.callers import Caller
+from billing.errors import SpoolUnavailable
+from billing.spool import Final, Progress, spool
+from gateway import embeddings
+from gateway.answers import Shaper, is_error, usage_of
+from gateway.answers import timed as usage_of_timings
+from gateway.dialects import DIALECTS
+from gateway.engines import CLIENTS
+from gateway.engines.client import parsed_object, written
+from gateway.engines.clock import Clock
+from gateway.engines.facts import Item, Json, Kind, Question, Route
+from gateway.errors import BadRequest, EngineFailed, GatewayError, ServerError, Unavailable, UnreadableAnswer
+from gateway.meter import Meter
+from gateway.running import Call, Finished
+from gateway.schemas import DOCUMENTED, Ask
+
+PROGRESS_TOKENS = 256
+PROGRESS_SECONDS = 1.0
+
+
+class Account:
+    """`problem` is what the last engine came to that was tried; `begun`, whether a Head was handed out."""
+
+    def __init__(self, ask: Ask, caller: Caller, call: Call, clock: Clock, prompt_estimate: int, route: Route) -> None:
+        self.ask, self.caller, self.call, self.clock = ask, caller, call, clock
+        self.problem: GatewayError = Unavailable("No engine serves this model at the moment.")
+        self.begun = False
+        self.ignored: tuple[str, ...] = ()
+        self.queue_ms = 0
+        self._dialect = DIALECTS[caller.dialect]
+        self._prompt_estimate = prompt_estimate
+        self._began_at = monotonic()
+        self._ttft_ms: int | None = None
+        self._ended: Finished | None = None
+        self._next_progress_at = 0.0
+        self._next_progress_tokens = 1
+        self._trouble: GatewayError | None = None
+        self._begin(route)
+
+    def turn_to(self, route: Route) -> Question:
+        """What this way's engine may see of the request. The counts of an engine tried before are forgotten."""
+        self._begin(route)
+        body = self._with_defaults(route) if route.defaults else self.ask.body
+        client, allowed = CLIENTS[route.engine.type], route.engine.allowed
+        kept = {name: value for name, value in body.items() if name not in client.denied}
+        if allowed is not None:
+            kept = {name: value for name, value in kept.items() if name in DOCUMENTED or name in allowed}
+        if client.taken is not None:
+            kept = {name: value for name, value in kept.items() if name in client.taken}
+        self.ignored = tuple(name for name in self.ask.body if name not in kept)
+        self.call.engine = route.engine
+        self.queue_ms = self._elapsed_ms()
+        self.clock.begin()
+        return Question(self.ask.kind, kept, exact=False)
+
+    def _with_defaults(self, route: Route) -> Mapping[str, Any]:
+        if self.ask.kind is Kind.EMBEDDING:
+            return self.ask.body
+        unsaid = dict(route.defaults)
+        if "max_completion_tokens" in self.ask.body:
+            unsaid.pop("max_tokens", None)
+        return {**unsaid, **self.ask.body}
+
+    @property
+    def received(self) -> bool:
+        """Whether anything came that could be read."""
+        return self._meter.events > 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer has said why it ends."""
+        return self._shaper.finished
+
+    @property
+    def answer_id(self) -> str:
+        return self._shaper.answer_id
+
+    @property
+    def connect_ms(self) -> int:
+        return self.clock.answered_ms
+
+    def take(self, batch: Sequence[Item]) -> list[bytes]:
+        """The events that go out for these. What finishes the answer is held back until the account is closed."""
+        out: list[bytes] = []
+        events = self._meter.events
+        try:
+            for item in batch:
+                self._take(item, out)
+        except GatewayError as error:
+            if not out:
+                raise
+            self._trouble = error  # what came before it goes out first
+        if self._meter.events > events:
+            self.clock.progress()
+            self._note(self._meter.deltas)
+        return out
+
+    def check(self) -> None:
+        """Raises what was wrong with the last events that were taken, once those before them are out."""
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _take(self, item: Item, out: list[bytes]) -> None:
+        shaped = self._shaper.event(item)
+        if shaped is None:
+            return
+        self._meter.event(counts=shaped.counts, usage=shaped.usage)
+        if shaped.data is None:
+            return
+        if shaped.finishes:
+            self._held.append(shaped.data)
+            return
+        if self._held:
+            out += self._held
+            self._held.clear()
+        out.append(shaped.data)
+
+    def take_whole(self, item: Item) -> bytes:
+        """The answer in one piece that goes out for this one. Raises UnreadableAnswer and EngineFailed."""
+        if self.ask.kind is Kind.EMBEDDING:
+            return self._embeddings(item)
+        answer = parsed_object(item) if isinstance(item, bytes) else item
+        if answer is None:
+            raise UnreadableAnswer("The engine's answer is not JSON.")
+        if is_error(answer):
+            raise EngineFailed("The engine answered with an error.")
+        usage = answer.pop("usage", None) or usage_of_timings(answer.get("timings"))
+        text = self._shaper.whole(answer)
+        self._meter.whole(text, usage)
+        answer["usage"] = usage_of(self._meter.counts(complete=True), self._meter.usage)
+        answer["backend"] = self._shaper.backend
+        return written(answer)
+
+    def _embeddings(self, item: Item) -> bytes:
+        found = embeddings.read(item)
+        self._meter.whole("", found.get("usage"))
+        counts = self._meter.counts(complete=True)
+        usage = {"prompt_tokens": counts.prompt_tokens, "total_tokens": counts.prompt_tokens}
+        more: Json = {"model": self.ask.model, "usage": usage, "backend": self._shaper.backend}
+        encoding = self.ask.body.get("encoding_format", "float")
+        return embeddings.shaped(item, found, encoding=encoding, more={**more, **self._dialect.answer})
+
+    def last_events(self) -> list[bytes]:
+        """What is left to hand out once the account is closed."""
+        events = self._held if self.finished else [*self._held, self._shaper.closing()]
+        if self.ask.wants_usage:
+            counts = self._meter.counts(complete=True)
+            events = [*events, self._shaper.usage(counts, self._meter.usage)]
+        return events
+
+    def fail(self, error: GatewayError) -> None:
+        # A refusal that an engine sent on is the engine's, whoever is to blame.
+        outcome = "upstream_error" if isinstance(error, BadRequest) else error.outcome
+        self.end(outcome, self._dialect.status(error))
+
+    def end(self, outcome: str, status: int) -> Finished:
+        """Writes the call's one final record, the first time it is called."""
+        if self._ended is None:
+            counts = self._meter.counts(complete=outcome == "ok")
+            finished = Finished(counts, outcome, self._ttft_ms, self._elapsed_ms(), self.call.price)
+            engine, engine_type, machine, answer_id = self._where()
+            final = Final(
+                self.call.request.id, engine, engine_type, machine, answer_id,
+                counts, outcome, status, finished.ttft_ms, finished.duration_ms,
+            )  # fmt: skip
+            try:
+                spool().final(final)
+            except SpoolUnavailable as error:
+                raise ServerError("The server cannot keep its accounts.") from error
+            self._ended = self.call.finished = finished
+        return self._ended
+
+    def _begin(self, route: Route) -> None:
+        self._route = route
+        self._held: list[bytes] = []
+        self._meter: Meter = Meter(self._prompt_estimate)
+        self._shaper = Shaper(route, self.ask.model, self.ask.kind, self._dialect)
+
+    def _note(self, deltas: int) -> None:
+        """The time of the first token, and, now and then, how far the answer has come."""
+        if not deltas:
+            return
+        if self._ttft_ms is None:
+            self._ttft_ms = self._elapsed_ms()
+        now = monotonic()
+        if deltas >= self._next_progress_tokens or now >= self._next_progress_at:
+            self._next_progress_tokens = deltas + PROGRESS_TOKENS
+            self._next_progress_at = now + PROGRESS_SECONDS
+            counts = self._meter.counts(complete=False)
+            spool().progress(Progress(self.call.request.id, *self._where(), counts, self._ttft_ms))
+
+    def _where(self) -> tuple[str, str, str, str]:
+        engine = self._route.engine
+        return engine.name, engine.type, engine.machine_name, self._shaper.answer_id
+
+    def _elapsed_ms(self) -> int:
+        return int((monotonic() - self._began_at) * 1000)

@@ -1,0 +1,64 @@
+"""What a key has used, for whoever holds it: /v1/usage."""
+
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from accounts.callers import Caller
+from accounts.database import in_database
+from accounts.models import ApiKey
+from billing.reports import KeyUsage, Sums, usage_of_key
+from gateway.errors import Unavailable
+from gateway.snapshot import RETRY_AFTER
+
+type Json = dict[str, Any]
+
+
+async def consumption(caller: Caller) -> Json:
+    """Of a caller with a key: today and this month, in the team's zone. Raises Unavailable while PostgreSQL is away."""
+    try:
+        return await in_database(_told, caller.key_id or 0, timezone.now())
+    except (DatabaseError, psycopg.Error) as error:
+        raise Unavailable("The database cannot be reached. Try again later.", retry_after=RETRY_AFTER) from error
+
+
+def _told(key_id: int, now: datetime) -> Json:
+    key = ApiKey.objects.select_related("team").get(pk=key_id)
+    today, month = usage_of_key(key, now=now)
+    return {
+        "object": "usage",
+        "key": {"name": key.name, "masked": key.masked, "expires_at": _epoch(key.expires_at)},
+        "team": key.team.slug,
+        "time_zone": key.team.time_zone,
+        "currency": settings.ENVIRONMENT.currency,
+        "today": _period(today),
+        "month": _period(month),
+        "as_of": _epoch(now),
+    }
+
+
+def _period(usage: KeyUsage) -> Json:
+    models = [{"model": name, **_sums(sums)} for name, sums in usage.models]
+    begin, end = _epoch(usage.period.begin), _epoch(usage.period.end)
+    return {"start": begin, "end": end, **_sums(usage.total), "models": models}
+
+
+def _sums(sums: Sums) -> Json:
+    """`cost` as a decimal string, null where no request had a price."""
+    return {
+        "requests": sums.requests,
+        "prompt_tokens": sums.prompt_tokens,
+        "completion_tokens": sums.completion_tokens,
+        "total_tokens": sums.tokens,
+        "reasoning_tokens": sums.reasoning_tokens,
+        "cached_tokens": sums.cached_tokens,
+        "cost": f"{sums.cost:f}" if sums.priced_requests else None,
+    }
+
+
+def _epoch(moment: datetime | None) -> int | None:
+    return int(moment.timestamp()) if moment else None

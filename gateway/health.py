@@ -1,0 +1,114 @@
+"""How the engines do, as this process sees it: by what their answers came to, and by asking them now and then.
+
+An engine that failed rests: it is asked after the others. One that several times in a row could not be reached, or
+did not begin to answer, is out: it is not asked at all for a while, so that callers hear it at once and do not queue up
+before it. A look that finds it well lets it in again early, unless it took calls and said nothing, which a look does
+not see. A failure of another kind only makes it rest: a caller whose question makes an engine fall over must not take
+it from everybody else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import monotonic
+
+from gateway.engines import CLIENTS
+from gateway.engines.clock import Clock, Deadlines
+from gateway.engines.facts import EngineFacts
+from gateway.errors import EngineTimeout, GatewayError, TooMany, Unavailable
+
+logger = logging.getLogger(__name__)
+
+REST = 5.0  # seconds that an engine which failed is asked last
+OUT_AFTER = 3  # failures to reach it, in a row
+LONGEST_OUT = 60.0  # seconds; the first time REST, and double with each failure after it
+LOOK_EVERY = 10.0  # seconds between looks at an engine that is well
+LOOK_AGAIN = 1.0  # at one that is not
+LOOK = Deadlines(connect=2, first=5, between=5, total=5)
+
+
+@dataclass(slots=True)
+class State:
+    """`silent`: the last trouble was a call without an answer, which a look would not have found."""
+
+    failures: int = 0
+    silent: bool = False
+    rests_until: float = 0
+    out_until: float = 0
+    looked_at: float = float("-inf")
+
+
+_states: dict[int, State] = {}  # by engine id
+
+
+def state(engine: EngineFacts) -> State:
+    return _states.setdefault(engine.id, State())
+
+
+def forget() -> None:
+    _states.clear()
+
+
+def rests(engine: EngineFacts) -> bool:
+    found = _states.get(engine.id)
+    return found is not None and found.rests_until > monotonic()
+
+
+def is_out(engine: EngineFacts) -> bool:
+    found = _states.get(engine.id)
+    return found is not None and found.out_until > monotonic()
+
+
+def failed(engine: EngineFacts, error: GatewayError) -> None:
+    """A call came back with an error that another engine might not have given."""
+    found = state(engine)
+    if isinstance(error, TooMany):  # it is well, and has enough to do
+        found.rests_until = monotonic() + (error.retry_after or REST)
+        return
+    found.rests_until = monotonic() + REST
+    if isinstance(error, Unavailable | EngineTimeout):
+        _missed(engine, found, silent=isinstance(error, EngineTimeout))
+
+
+def answered(engine: EngineFacts) -> None:
+    found = _states.get(engine.id)
+    if found is not None and (found.failures or found.rests_until):
+        if found.failures >= OUT_AFTER:
+            logger.info("Engine %s answers again", engine.name)
+        _states[engine.id] = State(looked_at=found.looked_at)
+
+
+async def watch(engines: Callable[[], Iterable[EngineFacts]]) -> None:
+    """Looks at each engine now and then, until cancelled."""
+    while True:
+        due = [engine for engine in engines() if monotonic() >= state(engine).looked_at + _patience(engine)]
+        await asyncio.gather(*map(look, due))
+        await asyncio.sleep(LOOK_AGAIN)
+
+
+async def look(engine: EngineFacts) -> None:
+    found = state(engine)
+    found.looked_at = monotonic()
+    try:
+        await CLIENTS[engine.type].probe(engine, Clock(LOOK))
+    except GatewayError as error:
+        if isinstance(error, Unavailable | EngineTimeout):
+            found.rests_until = monotonic() + REST
+            _missed(engine, found, silent=False)
+        return
+    if not found.silent:
+        answered(engine)
+
+
+def _patience(engine: EngineFacts) -> float:
+    return LOOK_AGAIN if state(engine).failures else LOOK_EVERY
+
+
+def _missed(engine: EngineFacts, found: State, *, silent: bool) -> None:
+    found.failures += 1
+    found.silent = silent
+    if found.failures >= OUT_AFTER:
+        found.out_until = monotonic() + min(REST * 2.0 ** (found.failures - OUT_AFTER), LONGEST_OUT)
+    if found.failures == OUT_AFTER:
+        logger.warning("Engine %s is not asked any more until it answers again", engine.name)

@@ -1,0 +1,83 @@
+"""The header Idempotency-Key: a request that is sent twice is carried out once.
+
+Answers are never stored. Whoever repeats a request within a day gets 409 and the id of the first, running or ended; one
+that came to nothing (no token, nothing sent) may be repeated, as clients do of themselves after a 503. Requests without
+the header cost nothing here; those with it ask PostgreSQL, and are refused while it is away.
+"""
+
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import Error as DatabaseError
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.callers import Caller
+from accounts.database import in_database
+from billing.reports import came_to_nothing
+from gateway.errors import BadRequest, RepeatedOtherwise, RepeatedRequest, Unavailable
+from gateway.models import RememberedRequest
+from gateway.running import Call
+from gateway.snapshot import RETRY_AFTER
+
+logger = logging.getLogger(__name__)
+
+LONGEST = 255  # characters of the header
+REMEMBERED = timedelta(hours=24)
+AWAY = (DatabaseError, psycopg.Error)
+
+
+@asynccontextmanager
+async def once(
+    name: bytes, caller: Caller, path: str, body: bytes, call: Call, *, told: Callable[[], bool]
+) -> AsyncIterator[None]:
+    """Around a request that bears this name. `told` says afterwards whether its caller got any of an answer.
+
+    Raises BadRequest, RepeatedRequest, RepeatedOtherwise, and Unavailable while PostgreSQL is away.
+    """
+    text = name.decode("latin-1").strip()
+    if not text or len(text) > LONGEST or not text.isprintable():
+        raise BadRequest(f"An Idempotency-Key has 1 to {LONGEST} printable characters.", param="idempotency-key")
+    place = {"key_id": caller.key_id, "path": path, "name": text}
+    try:
+        await in_database(_claim, caller, place, hashlib.sha256(body).digest(), call.request.id)
+    except AWAY as error:
+        raise Unavailable("The database cannot be reached. Try again later.", retry_after=RETRY_AFTER) from error
+    try:
+        yield
+    finally:
+        if not told() and (call.finished is None or not call.finished.counts.total):
+            await _forget(call.request.id)
+
+
+def forget_old() -> None:
+    RememberedRequest.objects.filter(at__lt=timezone.now() - REMEMBERED).delete()
+
+
+@transaction.atomic
+def _claim(caller: Caller, place: Mapping[str, Any], body: bytes, request_id: UUID) -> None:
+    now = timezone.now()
+    fresh = {"body": body, "request_id": request_id, "at": now}
+    row, made = RememberedRequest.objects.select_for_update().get_or_create(**place, defaults=fresh)
+    if made:
+        return
+    if row.at < now - REMEMBERED or came_to_nothing(caller.team_id, row.request_id):
+        RememberedRequest.objects.filter(pk=row.pk).update(**fresh)
+    elif bytes(row.body) != body:
+        raise RepeatedOtherwise("This Idempotency-Key was used for another request. Choose a new one.")
+    else:
+        raise RepeatedRequest(f"This request was made before, as {row.request_id}. Answers are not kept.")
+
+
+async def _forget(request_id: UUID) -> None:
+    try:
+        await in_database(RememberedRequest.objects.filter(request_id=request_id).delete)
+    except AWAY:
+        # Whoever repeats it is told by the log that it came to nothing.
+        logger.warning("A request that came to nothing stays remembered for now", extra={"request_id": str(request_id)})

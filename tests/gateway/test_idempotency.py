@@ -1,0 +1,121 @@
+"""A request that is sent twice is carried out once, and one that came to nothing may be sent again."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from django.db import DatabaseError
+from django.utils import timezone
+
+from accounts.models import Team
+from billing.reports import came_to_nothing
+from gateway import idempotency
+from gateway.idempotency import forget_old
+from gateway.models import RememberedRequest
+from tests.factories import make_key
+from tests.gateway.conftest import Api
+
+
+def send(api: Api, name: str, model: str = "plain", *, secret: str = "", **more: Any) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "Pay the bill"}], **more}
+    headers = {"idempotency-key": name, "authorization": f"Bearer {secret or api.secret}"}
+    return api.client.post("/v1/chat/completions", json=body, headers=headers)
+
+
+@pytest.mark.spec("R16", "F33")
+def test_ten_at_once_and_one_later_are_one_call_and_one_row(api: Api) -> None:
+    model = "fault:slow?first=300&n=3"
+    api.serve(model)
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: send(api, "order-1", model), range(10)))
+    answers.append(send(api, "order-1", model))
+    (first,) = [answer for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(api.engine.completions()) == 1
+    assert str(api.row().id) == first.headers["id"]
+    assert len(refused) == 10
+    for answer in refused:
+        assert answer.status_code == 409
+        assert answer.headers["x-should-retry"] == "false"
+        assert answer.json()["error"]["code"] == "idempotency_conflict"
+        assert first.headers["id"] in answer.json()["error"]["message"]
+
+
+@pytest.mark.spec("R16")
+def test_another_body_under_the_same_key_is_422(api: Api) -> None:
+    assert send(api, "order-1").status_code == 200
+    other = send(api, "order-1", max_tokens=7)
+    assert other.status_code == 422
+    assert other.headers["x-should-retry"] == "false"
+    assert other.json()["error"]["code"] == "idempotency_mismatch"
+    assert len(api.engine.completions()) == 1
+
+
+def test_keys_do_not_meet_each_others_names(api: Api, red: Team) -> None:
+    other = make_key(red).secret
+    assert send(api, "order-1").status_code == 200
+    assert send(api, "order-1", secret=other).status_code == 200
+    assert send(api, "order-2").status_code == 200
+    headers = {"idempotency-key": "order-1"}
+    text = api.client.post("/v1/completions", json={"model": "plain", "prompt": "Once"}, headers=headers)
+    assert text.status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("model", ["fault:status?code=500", "fault:refuse", "no such model"])
+def test_what_came_to_nothing_may_be_sent_again(api: Api, model: str, stream: bool) -> None:
+    api.serve("fault:status?code=500")
+    statuses = {send(api, "order-1", model, stream=stream).status_code for _ in range(2)}
+    assert statuses == {404 if model == "no such model" else 502}
+    assert send(api, "order-1", stream=stream).status_code == 200
+    assert send(api, "order-1", stream=stream).status_code == 409
+
+
+def test_an_answer_that_broke_off_is_not_made_again(api: Api) -> None:
+    assert send(api, "order-1", "fault:rst", stream=True).status_code == 200
+    assert send(api, "order-1", "fault:rst", stream=True).status_code == 409
+
+
+@pytest.mark.spec("R16")
+def test_without_the_database_it_is_a_503_and_nothing_is_asked(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise DatabaseError
+
+    monkeypatch.setattr(idempotency, "_claim", away)
+    answer = send(api, "order-1")
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert api.engine.completions() == []
+    assert api.chat().status_code == 200  # and without the header all goes on
+
+
+def test_the_log_frees_what_could_not_be_forgotten(api: Api) -> None:
+    api.serve("fault:status?code=500")
+    failed = send(api, "order-1", "fault:status?code=500")
+    row = api.row()
+    assert failed.headers["id"] == str(row.id)
+    RememberedRequest.objects.create(
+        key_id=row.key_id, path="/v1/chat/completions", name="order-1", body=b"x" * 32, request_id=row.id, at=row.at
+    )
+    assert came_to_nothing(row.team_id, row.id)
+    assert send(api, "order-1").status_code == 200
+
+
+def test_after_a_day_the_name_is_free_and_the_memory_goes(api: Api) -> None:
+    assert send(api, "order-1").status_code == 200
+    RememberedRequest.objects.update(at=timezone.now() - timedelta(hours=25))
+    assert send(api, "order-1").status_code == 200
+    forget_old()
+    assert RememberedRequest.objects.count() == 1
+    RememberedRequest.objects.update(at=timezone.now() - timedelta(hours=25))
+    forget_old()
+    assert not RememberedRequest.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\tb"])
+def test_a_name_that_cannot_be_one_is_400(api: Api, name: str) -> None:
+    answer = send(api, name)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "idempotency-key")
+    assert api.engine.completions() == []
