@@ -105,6 +105,22 @@ def revoke_key(*, key: ApiKey, by: User | None) -> None:
     revision.bump()
 
 
+@transaction.atomic
+def rename_model(*, old: str, new: str, by: User | None) -> None:
+    """Keys limited to `old` may use `new` instead. Of a revoked key the list stays as it was: it is history."""
+    limited = ApiKey.objects.filter(models__contains=[old], revoked_at=None).select_related("team")
+    for key in limited.select_for_update(of=["self"]):
+        key.models = renamed(key.models or [], old, new)
+        key.save(update_fields=["models"])
+        audit.record("key.model_renamed", by=by, team=key.team, subject=key, old=old, new=new)
+        revision.bump()
+
+
+def renamed(models: list[str], old: str, new: str) -> list[str]:
+    """The list in its order, with `new` once in the place of `old`."""
+    return list(dict.fromkeys(new if model == old else model for model in models))
+
+
 def load_callers() -> dict[bytes, Caller]:
     """Every live key by its digest.
 

@@ -4,14 +4,22 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from accounts import audit, departures, revision
+from accounts import audit, departures, keys, revision
 from accounts.errors import LastOwner
-from accounts.models import ApiKey, Membership, Role, Team, User
+from accounts.models import ApiKey, Dialect, Membership, Role, Team, User
 
 
 @transaction.atomic
-def create_team(*, name: str, owner: User, by: User | None = None, slug: str = "", time_zone: str = "UTC") -> Team:
-    team = Team.objects.create(name=name, slug=slug or _free_slug(name), time_zone=time_zone)
+def create_team(
+    *,
+    name: str,
+    owner: User,
+    by: User | None = None,
+    slug: str = "",
+    time_zone: str = "UTC",
+    dialect: Dialect = Dialect.OPENAI,
+) -> Team:
+    team = Team.objects.create(name=name, slug=slug or _free_slug(name), time_zone=time_zone, dialect=dialect)
     Membership.objects.create(user=owner, team=team, role=Role.OWNER)
     audit.record("team.created", by=by, team=team, subject=team, owner=owner.email)
     return team
@@ -37,13 +45,37 @@ def remove_member(*, team: Team, user: User, by: User | None) -> None:
     _require_another_owner(team, user)
     if not Membership.objects.filter(team=team, user=user).delete()[0]:
         return
-    keys = ApiKey.objects.filter(team=team, owner=user, revoked_at=None)
-    for key in keys:
+    own = ApiKey.objects.filter(team=team, owner=user, revoked_at=None)
+    for key in own:
         audit.record("key.revoked", by=by, team=team, subject=key, reason="membership ended")
-    keys.update(revoked_at=timezone.now(), revoked_by=by)
+    own.update(revoked_at=timezone.now(), revoked_by=by)
     audit.record("member.removed", by=by, team=team, subject=user)
     revision.bump()
     departures.announce(user.pk)
+
+
+@transaction.atomic
+def set_dialect(*, team: Team, dialect: Dialect, by: User | None) -> None:
+    """For all of the team's keys but those with a dialect of their own."""
+    team = Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+    before = team.dialect
+    if before == dialect:
+        return
+    team.dialect = dialect
+    team.save(update_fields=["dialect"])
+    audit.record("team.dialect_changed", by=by, team=team, subject=team, dialect=dialect, before=before)
+    revision.bump()
+
+
+@transaction.atomic
+def rename_model(*, old: str, new: str, by: User | None) -> None:
+    """Whoever was limited to the model `old`, team or key, may use `new` instead: the same model under a new id."""
+    for team in Team.objects.select_for_update(no_key=True).filter(models__contains=[old]):
+        team.models = keys.renamed(team.models or [], old, new)
+        team.save(update_fields=["models"])
+        audit.record("team.model_renamed", by=by, team=team, subject=team, old=old, new=new)
+        revision.bump()
+    keys.rename_model(old=old, new=new, by=by)
 
 
 def _require_another_owner(team: Team, user: User) -> None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from billing.models import Price
 from billing.records import Counts, UnitPrices
 
-__all__ = ["PriceBook", "UnitPrices", "cost", "load_prices"]
+__all__ = ["PriceBook", "UnitPrices", "carry_prices", "cost", "load_prices"]
 
 MILLION = Decimal(1_000_000)
 SMALLEST = Decimal("1e-12")  # the log's column keeps twelve decimals
@@ -48,6 +48,19 @@ def load_prices() -> PriceBook:
         {model: tuple(values) for model, values in moments.items()},
         {model: tuple(values) for model, values in prices.items()},
     )
+
+
+def carry_prices(*, old: str, new: str) -> None:
+    """A model that gets a new id goes on costing what it cost. A model that has prices under that id keeps those.
+
+    Call it inside the transaction that renames. The old id keeps its prices: another engine may still serve it.
+    """
+    if Price.objects.filter(model=new).exists():
+        return
+    rows = list(Price.objects.filter(model=old))
+    for row in rows:
+        row.pk, row.model = None, new
+    Price.objects.bulk_create(rows)
 
 
 def cost(prices: UnitPrices, counts: Counts) -> Decimal:

@@ -131,7 +131,8 @@ def _picker(user: User, team: Team | None, chosen: str) -> dict[str, Any]:
         return {"models": [], "chosen": ""}
     offered = models_for(chat_caller(user, team))
     ids = [model.public_id for model in offered]
-    return {"models": offered, "chosen": chosen if chosen in ids else next(iter(ids), "")}
+    renamed = [model.public_id for model in offered if chosen in model.aliases]
+    return {"models": offered, "chosen": chosen if chosen in ids else next(iter(renamed + ids), "")}
 
 
 def _last_model(user: User) -> str:

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.keys import IssuedKey, issue_key
-from accounts.models import Team, User
+from accounts.models import Dialect, Team, User
 
 LIVES = [("90", _("In 90 days")), ("30", _("In 30 days")), ("365", _("In 365 days")), ("never", _("Never"))]
 
@@ -30,8 +30,16 @@ class NewKeyForm(forms.Form):
         help_text=_("None chosen: all of the team's."),
     )
 
-    def __init__(self, *args: object, models: Iterable[str], may_serve: bool, **kwargs: object) -> None:
+    dialect = forms.ChoiceField(
+        label=_("API dialect"),
+        required=False,
+        help_text=_("OpenAI's is what every client expects. Choose another only for a program written for Saptiva."),
+    )
+
+    def __init__(self, *args: object, team: Team, models: Iterable[str], may_serve: bool, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # Django's own signature
+        teams = _("The team's: %(dialect)s") % {"dialect": team.get_dialect_display()}
+        self.fields["dialect"].choices = [("", teams), *Dialect.choices]  # type: ignore[attr-defined]
         self.fields["models"].choices = [(model, model) for model in models]  # type: ignore[attr-defined]
         if not may_serve:
             del self.fields["owner"]  # members make keys of their own alone
@@ -45,6 +53,7 @@ class NewKeyForm(forms.Form):
             owner=None if chosen.get("owner") == "team" else by,
             models=chosen["models"] or None,
             expires_at=self._expires_at(),
+            dialect=chosen["dialect"],
             form_id=chosen["form_id"],
         )
 

@@ -87,7 +87,8 @@ def new_key(request: HttpRequest, slug: str) -> HttpResponse:
         raise PermissionDenied
     models = _models(user, team)
     may_serve = has_role(role_in(user, team), Role.ADMIN)
-    form = NewKeyForm(request.POST if request.method == "POST" else None, models=models, may_serve=may_serve)
+    given = request.POST if request.method == "POST" else None
+    form = NewKeyForm(given, team=team, models=models, may_serve=may_serve)
     context = {"team": team, "form": form, "base_url": settings.BASE_URL}
     if request.method != "POST" or not form.is_valid():
         status = 422 if form.errors else 200

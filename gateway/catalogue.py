@@ -4,24 +4,37 @@ Engines are asked before a transaction begins, never inside one.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from itertools import chain, count
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from accounts import audit, revision
 from accounts.callers import Caller
 from accounts.models import User
 from accounts.secrets import encrypt
+from accounts.teams import rename_model
+from billing.prices import carry_prices
 from gateway.engines import CLIENTS
 from gateway.engines.client import close_http
 from gateway.engines.clock import Clock, Deadlines
 from gateway.engines.facts import FoundModel
-from gateway.errors import EngineNotAdded, GatewayError
+from gateway.errors import CatalogueMistake, GatewayError
 from gateway.models import Engine, EngineType, ServedModel
+from gateway.rules import (
+    DEFAULTS,
+    base_url,
+    check_names,
+    check_numbers,
+    engine_name,
+    field_names,
+    in_range,
+    model_name,
+    without_repeats,
+)
 from gateway.snapshot import engine_facts
 
 LOOK = Deadlines(connect=3, first=10, between=5, total=20)  # what asking for the list of models may take
@@ -29,11 +42,15 @@ LOOK = Deadlines(connect=3, first=10, between=5, total=20)  # what asking for th
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A model as members see it. `working`: an engine of it answered when it was last looked at."""
+    """A model as members see it. `working`: an engine of it answered when it was last looked at.
+
+    `defaults` are what a request that is silent on them gets, as words such as ("temperature", "0.7").
+    """
 
     public_id: str
     aliases: tuple[str, ...]
     context_length: int | None
+    defaults: tuple[tuple[str, str], ...]
     engine_types: tuple[str, ...]
     working: bool
 
@@ -46,23 +63,23 @@ def add_engine(
     url: str,
     secret: str = "",
     machine_name: str = "",
+    weight: int = 1,
+    max_concurrent: int | None = None,
     by: User | None = None,
     fallback: bool = False,
 ) -> Engine:
-    """Raises EngineNotAdded. The engine is not asked anything yet: see `import_models`."""
-    name, url = name.strip(), base_url(url) if type != EngineType.DEMO else ""
+    """Raises CatalogueMistake. The engine is not asked anything yet: see `import_models`."""
     if type not in EngineType.values:
-        raise EngineNotAdded(f"There is no engine type {type!r}. Known are: {', '.join(EngineType.values)}.")
-    if not name:
-        raise EngineNotAdded(_("An engine needs a name."))
-    if Engine.objects.filter(name=name).exists():
-        raise EngineNotAdded(_("There is already an engine named “%(name)s”.") % {"name": name})
+        raise CatalogueMistake(f"There is no engine type {type!r}. Known are: {', '.join(EngineType.values)}.")
+    check_numbers(weight, max_concurrent)
     engine = Engine.objects.create(
-        name=name,
+        name=engine_name(name),
         type=type,
-        url=url,
+        url=base_url(url) if type != EngineType.DEMO else "",
         secret=encrypt(secret) if secret else "",
         machine_name=machine_name.strip(),
+        weight=weight,
+        max_concurrent=max_concurrent,
         fallback=fallback,
     )
     audit.record("engine.added", by=by, team=None, subject=engine, type=type)
@@ -102,6 +119,88 @@ def set_enabled(*, engine: Engine, enabled: bool, by: User | None) -> None:
 
 
 @transaction.atomic
+def change_engine(
+    *,
+    engine: Engine,
+    name: str,
+    url: str,
+    machine_name: str,
+    weight: int,
+    max_concurrent: int | None,
+    allowed_fields: Sequence[str] | None,
+    secret: str | None = None,
+    by: User | None,
+) -> set[str]:
+    """The names of what changed. Raises CatalogueMistake.
+
+    `secret` None keeps the engine's key, "" removes it. `allowed_fields` None: any request field that is not denied
+    reaches the engine; else the documented ones and these. At a new address, or with a new key, what the last look
+    met is forgotten.
+    """
+    engine = Engine.objects.select_for_update(no_key=True).get(pk=engine.pk)
+    check_numbers(weight, max_concurrent)
+    wanted = {
+        "name": engine_name(name, of=engine),
+        "url": base_url(url) if engine.type != EngineType.DEMO else "",
+        "machine_name": machine_name.strip(),
+        "weight": weight,
+        "max_concurrent": max_concurrent,
+        "allowed_fields": None if allowed_fields is None else field_names(allowed_fields),
+    }
+    told = _apply(engine, wanted)
+    if secret or (secret == "" and engine.secret):
+        engine.secret = encrypt(secret) if secret else ""
+        told["secret"] = "replaced" if secret else "removed"
+    if not told:
+        return set()
+    if told.keys() & {"url", "secret"}:
+        engine.seen_at, engine.problem = None, ""
+    engine.save(update_fields=[*wanted, "secret", "seen_at", "problem"])
+    audit.record("engine.changed", by=by, team=None, subject=engine, **told)
+    revision.bump()
+    return set(told)
+
+
+@transaction.atomic
+def change_model(
+    *,
+    model: ServedModel,
+    public_id: str,
+    aliases: Sequence[str],
+    enabled: bool,
+    defaults: Mapping[str, float],
+    keep_old: bool = False,
+    by: User | None,
+) -> None:
+    """`keep_old` keeps a former id as an alias. `defaults` names those that are given alone. Raises CatalogueMistake.
+
+    A new id is the same model: teams and keys that were limited to the old one may use it, and it costs the same.
+    Not so while another engine serves the old id: that id goes on, with the rights and the price it had, and the new
+    one would be a right that nobody has given. Once the last engine is renamed, the rights follow.
+    """
+    rows = {row.pk: row for row in ServedModel.objects.select_for_update().order_by("pk")}  # to check names alone
+    model, others = rows.pop(model.pk), list(rows.values())
+    old, public_id = model.public_id, model_name(public_id, field="public_id")
+    lives_on = any(row.public_id == old for row in others)
+    names = [model_name(name, field="aliases") for name in aliases if name.strip()]
+    if keep_old and not lives_on:
+        names.append(old)
+    names = without_repeats(names, public_id)
+    check_names(model, public_id, names, others)
+    wanted = {"public_id": public_id, "aliases": names, "enabled": enabled, "defaults": in_range(defaults)}
+    told = _apply(model, wanted)
+    if not told:
+        return
+    model.save(update_fields=list(wanted))
+    audit.record("model.changed", by=by, team=None, subject=model, engine=model.engine.name, **told)
+    if old != public_id:
+        carry_prices(old=old, new=public_id)
+        if not lives_on:
+            rename_model(old=old, new=public_id, by=by)
+    revision.bump()
+
+
+@transaction.atomic
 def remove_engine(*, engine: Engine, by: User | None) -> None:
     """The log keeps the engine's name; its models go with it."""
     audit.record("engine.removed", by=by, team=None, subject=engine)
@@ -118,41 +217,66 @@ def models_for(caller: Caller) -> list[Offered]:
     return [_offered(name, rows) for name, rows in by_id.items() if caller.may_use(name)]
 
 
-def base_url(given: str) -> str:
-    """The address up to and without /v1. Raises EngineNotAdded."""
-    url = given.strip().rstrip("/").removesuffix("/v1").rstrip("/")
-    try:
-        parts = urlsplit(url)
-        readable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port out of range, half an IPv6 address
-        readable = False
-    if not readable or any(sign.isspace() or not sign.isprintable() for sign in url):
-        raise EngineNotAdded(_("An engine's address looks like http://127.0.0.1:11434."))
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise EngineNotAdded(_("An engine's address has no user, password, query or fragment; give the key apart."))
-    return url
-
-
 @transaction.atomic
 def _offer(engine: Engine, found: Iterable[FoundModel], by: User | None) -> list[ServedModel]:
-    """New models are offered under the engine's own ids; of known ones the context length is brought up to date."""
+    """New models are offered under the engine's own ids; of known ones the context length is brought up to date.
+
+    Known is what has the engine's id, under whatever public id it is offered by now.
+    """
+    engine = Engine.objects.select_for_update(no_key=True).get(pk=engine.pk)  # of two at once, both would add
+    known: dict[str, list[ServedModel]] = {}
+    for row in engine.models.order_by("pk"):
+        known.setdefault(row.engine_model, []).append(row)
     served, changed = [], False
     for model in found:
-        row, made = ServedModel.objects.get_or_create(
-            engine=engine,
-            public_id=model.name[:200],
-            defaults={"engine_model": model.name, "context_length": model.context_length},
-        )
-        if not made and model.context_length not in {None, row.context_length}:
-            row.context_length = model.context_length
-            row.save(update_fields=["context_length"])
-            changed = True
-        changed = changed or made
-        served.append(row)
+        if model.name not in known:
+            row = ServedModel.objects.create(
+                engine=engine,
+                public_id=_free_id(engine, model.name),
+                engine_model=model.name,
+                context_length=model.context_length,
+            )
+            known[model.name], changed = [row], True
+        for row in known[model.name]:
+            if model.context_length not in {None, row.context_length}:
+                row.context_length, changed = model.context_length, True
+                row.save(update_fields=["context_length"])
+            served.append(row)
     if changed:
         audit.record("engine.models_imported", by=by, team=None, subject=engine, models=len(served))
         revision.bump()
     return served
+
+
+def _free_id(engine: Engine, name: str) -> str:
+    """The engine's id for a new model, with the engine's name behind it if that id is taken.
+
+    Taken is what this engine serves already, and an alias of any model: programs that call it must not get another
+    model because an engine was connected. An operator can give it a better name.
+    """
+    own = set(engine.models.values_list("public_id", flat=True))
+    lists = ServedModel.objects.exclude(aliases=[]).values_list("aliases", flat=True)
+    aliases = {alias.casefold() for names in lists for alias in names}
+    longer = f"{name[:90]} ({engine.name})"
+    wishes = chain([name[:200], longer], (f"{longer} {number}" for number in count(2)))
+    return next(wish for wish in wishes if wish not in own and wish.casefold() not in aliases)
+
+
+def _apply(row: Engine | ServedModel, wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Sets the fields; what changed, in words for the audit."""
+    told = {}
+    for field, value in wanted.items():
+        before = getattr(row, field)
+        if before != value:
+            setattr(row, field, value)
+            told[field] = f"{_in_words(before)} → {_in_words(value)}"
+    return told
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, dict):
+        value = [f"{name}={value[name]}" for name in sorted(value)]
+    return ", ".join(map(str, value)) or "–" if isinstance(value, list) else str(value)
 
 
 async def _ask(engine: Engine) -> list[FoundModel]:
@@ -175,6 +299,13 @@ def _offered(name: str, rows: Sequence[ServedModel]) -> Offered:
         public_id=name,
         aliases=tuple(sorted({alias for row in rows for alias in row.aliases})),
         context_length=max(lengths, default=None),
+        defaults=tuple((word, said) for word in DEFAULTS if (said := _said_by(rows, word))),
         engine_types=tuple(sorted({str(row.engine.get_type_display()) for row in rows})),
         working=any(not row.engine.problem for row in rows),
     )
+
+
+def _said_by(rows: Iterable[ServedModel], word: str) -> str:
+    """A default in words; several where the model's engines have been given different ones, "" where none has one."""
+    values = list(dict.fromkeys(str(row.defaults.get(word, "–")) for row in rows))
+    return "" if values == ["–"] else " / ".join(values)

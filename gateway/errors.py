@@ -17,7 +17,7 @@ GatewayError                       status, type, code, param and message of the 
 │   └── UnreadableAnswer    502    it was no answer at all: broken, endless, or of another kind
 ├── Unavailable             503    engine down, server draining, database away
 ├── EngineTimeout           504
-└── EngineNotAdded          400    an operator's mistake while connecting an engine; the message says which
+└── CatalogueMistake        400    an operator's mistake with an engine or a model; `param` is the verb's word for it
 
 The shape of the body is OpenAI's: {"error": {"message", "type", "param", "code"}}; `code` is a string or null.
 """
@@ -142,7 +142,7 @@ class EngineTimeout(GatewayError):
     outcome = "upstream_timeout"
 
 
-class EngineNotAdded(GatewayError):
+class CatalogueMistake(GatewayError):
     status = 400
     type = "invalid_request_error"
-    code = "engine_not_added"
+    code = "catalogue_mistake"

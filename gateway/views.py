@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -19,11 +20,20 @@ from accounts.access import TEAM_IN_SESSION, chat_caller, require_operator, team
 from accounts.callers import Caller
 from accounts.errors import NotAllowed
 from accounts.models import Role, Team, User
-from gateway.catalogue import add_engine, import_models, models_for, remove_engine, set_enabled
+from gateway.catalogue import (
+    add_engine,
+    change_engine,
+    change_model,
+    import_models,
+    look,
+    models_for,
+    remove_engine,
+    set_enabled,
+)
 from gateway.discovery import find_engines
-from gateway.errors import GatewayError
-from gateway.forms import EngineForm, TrialForm, trial
-from gateway.models import Engine
+from gateway.errors import CatalogueMistake, GatewayError
+from gateway.forms import PRESETS, EngineChangeForm, EngineForm, ModelForm, TrialForm, trial
+from gateway.models import Engine, ServedModel
 from gateway.reference import reference as api_reference
 from gateway.samples import outcome
 from gateway.trial import tried
@@ -72,25 +82,70 @@ def add(request: HttpRequest) -> HttpResponse:
         return _page(request, form=form, status=422)
     try:
         engine = add_engine(**form.cleaned_data, by=user)
-    except GatewayError as error:
-        form.add_error(None, error.message)
+    except CatalogueMistake as error:
+        _say_at_its_field(form, error)
         return _page(request, form=form, status=422)
     _import(request, engine, user)
     return redirect("gateway:engines")
+
+
+@require_http_methods(["GET", "POST"])
+def engine(request: HttpRequest, pk: int) -> HttpResponse:
+    """An engine that was given another address or key is looked at, which takes a moment."""
+    user = require_operator(request.user)
+    found = get_object_or_404(Engine, pk=pk)
+    form = EngineChangeForm(request.POST if request.method == "POST" else None, engine=found)
+    if request.method == "POST" and form.is_valid():
+        try:
+            changed = change_engine(engine=found, **form.words(), by=user)
+        except CatalogueMistake as error:
+            _say_at_its_field(form, error)
+        else:
+            _tell(request, found, looks=bool(changed & {"url", "secret"}))
+            return redirect("gateway:engine", pk=pk)
+    context = {"engine": found, "models": found.models.order_by("public_id"), "form": form}
+    return render(request, "gateway/engine.html", context, status=422 if form.errors else 200)
+
+
+@require_http_methods(["GET", "POST"])
+def model(request: HttpRequest, pk: int) -> HttpResponse:
+    """The button of a preset posts too; it fills the form and saves nothing."""
+    user = require_operator(request.user)
+    found = get_object_or_404(ServedModel.objects.select_related("engine"), pk=pk)
+    form = ModelForm(request.POST) if request.method == "POST" else ModelForm.of(found)
+    loaded = next((preset for preset in PRESETS if preset.name == request.POST.get("preset")), None)
+    if loaded:
+        form = ModelForm.with_preset(request.POST, loaded)
+    elif request.method == "POST" and form.is_valid():
+        try:
+            change_model(model=found, **form.words(), by=user)
+        except CatalogueMistake as error:
+            _say_at_its_field(form, error)
+        else:
+            _say_what_became_of(request, found.public_id, form.cleaned_data["public_id"])
+            return redirect("gateway:engine", pk=found.engine_id)
+    context = {
+        "model": found,
+        "others": _also_served_by(found),
+        "form": form,
+        "presets": PRESETS,
+        "loaded": loaded,
+    }
+    return render(request, "gateway/model.html", context, status=422 if form.errors else 200)
 
 
 @require_POST
 def import_again(request: HttpRequest, pk: int) -> HttpResponse:
     user = require_operator(request.user)
     _import(request, get_object_or_404(Engine, pk=pk), user)
-    return redirect("gateway:engines")
+    return _back(request, pk)
 
 
 @require_POST
 def enabled(request: HttpRequest, pk: int) -> HttpResponse:
     user = require_operator(request.user)
     set_enabled(engine=get_object_or_404(Engine, pk=pk), enabled="on" in request.POST, by=user)
-    return redirect("gateway:engines")
+    return _back(request, pk)
 
 
 @require_http_methods(["GET", "POST"])
@@ -131,6 +186,45 @@ def _caller(request: HttpRequest, team: Team | None) -> Caller | None:
         return replace(chat_caller(request.user, team), dialect=team.dialect) if team else None
     except NotAllowed:
         return None
+
+
+def _back(request: HttpRequest, pk: int) -> HttpResponse:
+    """To the page of one engine if the button stood there, else to the list."""
+    return redirect("gateway:engine", pk=pk) if "stay" in request.POST else redirect("gateway:engines")
+
+
+def _say_at_its_field(form: Form, error: CatalogueMistake) -> None:
+    form.add_error(error.param if error.param in form.fields else None, error.message)
+
+
+def _tell(request: HttpRequest, engine: Engine, *, looks: bool) -> None:
+    if not looks:
+        messages.success(request, _("Saved."))
+        return
+    engine.refresh_from_db()
+    try:
+        look(engine)
+    except GatewayError as error:
+        messages.warning(request, _("Saved. %(problem)s") % {"problem": _(error.message)})
+    else:
+        messages.success(request, _("Saved. The engine answers."))
+
+
+def _say_what_became_of(request: HttpRequest, old: str, new: str) -> None:
+    if old != new and ServedModel.objects.filter(public_id=old).exists():
+        said = _(
+            "Saved. Another engine still serves “%(old)s”: teams and keys that are limited to it keep it, "
+            "and may not use “%(new)s”."
+        )
+        messages.warning(request, said % {"old": old, "new": new})
+    else:
+        messages.success(request, _("Saved."))
+
+
+def _also_served_by(model: ServedModel) -> list[ServedModel]:
+    """The same model on other engines."""
+    rows = ServedModel.objects.filter(public_id=model.public_id).exclude(pk=model.pk)
+    return list(rows.select_related("engine").order_by("engine__name"))
 
 
 def _page(

@@ -15,9 +15,11 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import Team, User
+from gateway.models import Engine, ServedModel
 from tests.browser.conftest import Visitor
 from tests.browser.month import write_a_month
 from tests.browser.steps import create_key, let_in
+from tests.engines.faultd import FaultEngine
 from tests.factories import make_key
 from tests.server import LiveServer
 
@@ -28,11 +30,18 @@ FOR_README = {("answering", 1440, "light"): "chat", ("usage", 1440, "light"): "u
 QUESTIONS = ["What is a tertulia?", "Write a short poem about patience", "Explain HTTP in a table"]
 
 
+MODELS = ("llama3.3:70b", "qwen3:30b-a3b-instruct-2507-q8_0", "nvidia/llama-3.3-nemotron-super-49b-v1.5")
+
+
 @pytest.fixture(scope="session")
 def server(database: None) -> Iterator[LiveServer]:
-    """With the demo engine alone, which has something to say."""
-    with LiveServer(SECRET_KEY=settings.SECRET_KEY) as running:
+    """With the demo engine, which has something to say, and one that serves what others do."""
+    with LiveServer(SECRET_KEY=settings.SECRET_KEY) as running, FaultEngine(models=MODELS) as engine:
         running.manage("add_engine", "--name", "Demo", "--type", "demo")
+        running.manage("add_engine", "--name", "gpu-2", "--type", "vllm", "--url", engine.url, "--weight", "2")
+        ServedModel.objects.filter(engine_model=MODELS[1]).update(
+            public_id="qwen turbo", aliases=["turbo"], defaults={"temperature": 0.7, "top_p": 0.9, "max_tokens": 600}
+        )
         yield running
 
 
@@ -71,7 +80,10 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "new-key": reverse("console:new-key", args=[red.slug]),
         "usage": reverse("billing:usage", args=[red.slug]),
         "models": reverse("gateway:models", args=[red.slug]),
+        "settings": reverse("accounts:team-settings", args=[red.slug]),
         "engines": reverse("gateway:engines"),
+        "engine": reverse("gateway:engine", args=[Engine.objects.get(name="gpu-2").pk]),
+        "model": reverse("gateway:model", args=[ServedModel.objects.get(public_id="qwen turbo").pk]),
         "profile": reverse("accounts:profile"),
         "second-factor": reverse("mfa_index"),
         "quickstart": reverse("console:quickstart"),

@@ -5,6 +5,7 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from accounts.models import Team, User
+from gateway.models import Engine, ServedModel
 from tests.browser.conftest import Visitor
 from tests.browser.steps import create_key, let_in
 from tests.server import LiveServer
@@ -14,13 +15,17 @@ ACCOUNT = ["account_email", "account_change_password", "mfa_index", "usersession
 
 
 def addresses(team: Team) -> list[str]:
-    of_team = ["console:team-home", "accounts:keys", "console:new-key", "billing:usage", "gateway:models"]
+    of_team = ["console:team-home", "accounts:keys", "accounts:team-settings", "console:new-key", "billing:usage"]
+    of_team.append("gateway:models")
+    model = ServedModel.objects.order_by("pk")[0]
     return [
         *(reverse(name, args=[team.slug]) for name in of_team),
         reverse("chat:home"),
         reverse("console:quickstart"),
         reverse("gateway:reference"),
         reverse("gateway:engines"),
+        reverse("gateway:engine", args=[model.engine_id]),
+        reverse("gateway:model", args=[model.pk]),
         *map(reverse, ACCOUNT),
     ]
 
@@ -132,3 +137,23 @@ def test_revoking_asks_in_a_dialog(page: Page, alice: User, red: Team, server: L
     dialog.get_by_role("button", name="Revoke").click()
     expect(page.get_by_text("Revoked", exact=True)).to_be_visible()
     expect(page).to_have_url(keys)
+
+
+@pytest.mark.spec("C3")
+def test_a_preset_is_loaded_by_a_button_and_enter_saves_without_javascript(
+    visitor: Visitor, alice: User, red: Team, server: LiveServer
+) -> None:
+    engine = Engine.objects.create(name="off", type="openai", url="http://127.0.0.1:9", enabled=False)
+    model = ServedModel.objects.create(engine=engine, public_id="hidden", engine_model="hidden")
+    page = visitor(java_script_enabled=False)
+    let_in(page, alice, server)
+    page.goto(reverse("gateway:model", args=[model.pk]))
+    page.get_by_label("Id", exact=True).fill("Hidden Turbo")
+    page.get_by_role("button", name="Saptiva").click()
+    expect(page.get_by_text("not saved yet")).to_be_visible()
+    expect(page.get_by_label("max_tokens")).to_have_value("600")
+    page.get_by_label("Id", exact=True).press("Enter")
+    expect(page).to_have_url(reverse("gateway:engine", args=[engine.pk]))
+    model.refresh_from_db()
+    assert (model.public_id, model.aliases) == ("Hidden Turbo", ["hidden"])
+    assert model.defaults == {"temperature": 0.7, "top_p": 0.9, "max_tokens": 600}

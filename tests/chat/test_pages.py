@@ -9,6 +9,8 @@ from django.urls import reverse
 from accounts.models import Team, User
 from chat.conversations import Question, start
 from chat.models import Conversation, Generation, Message
+from gateway.catalogue import change_model
+from gateway.models import ServedModel
 from tests.chat.conftest import serve_model
 from tests.engines.faultd import FaultEngine
 
@@ -91,3 +93,15 @@ def test_rename_and_delete(client: Client, bob: User, talk: Conversation) -> Non
     assert b"The sky" in client.get("/chat/").content
     assert client.post(reverse("chat:delete", args=[talk.pk]))["location"] == "/chat/"
     assert Conversation.objects.count() == 0
+
+
+def test_a_conversation_goes_on_with_its_model_under_a_new_id(
+    client: Client, bob: User, talk: Conversation, engine: FaultEngine
+) -> None:
+    serve_model(engine, "plain", name="small")
+    served = ServedModel.objects.get()
+    ServedModel.objects.create(engine=served.engine, public_id="another", engine_model="another")
+    client.force_login(bob)
+    change_model(model=served, public_id="renamed", aliases=[], enabled=True, defaults={}, keep_old=True, by=None)
+
+    assert client.get(reverse("chat:conversation", args=[talk.pk])).context["chosen"] == "renamed"

@@ -29,6 +29,7 @@ GET = {
     "console:team-home": (DOOR, 404, 200, 200, 200),
     "console:new-key": (DOOR, 404, 403, 200, 200),
     "accounts:first-sign-in": (404, 404, 404, 404, 404),
+    "accounts:team-settings": (DOOR, 404, 403, 403, 200),
     "accounts:keys": (DOOR, 404, 403, 200, 200),
     "accounts:revoke-key": (DOOR, 404, 403, 404, 200),
     "accounts:key-first-use": (DOOR, 404, 403, 404, 200),
@@ -39,6 +40,8 @@ GET = {
     "gateway:models": (DOOR, 404, 403, 200, 200),
     "gateway:reference": (DOOR, 200, 200, 200, 200),
     "gateway:engines": (DOOR, 404, 404, 404, 200),
+    "gateway:engine": (DOOR, 404, 404, 404, 200),
+    "gateway:model": (DOOR, 404, 404, 404, 200),
     "gateway:remove-engine": (DOOR, 404, 404, 404, 200),
     "chat:home": (DOOR, 200, 200, 200, 200),
     "chat:conversation": (DOOR, 404, 404, 404, 200),
@@ -46,10 +49,13 @@ GET = {
 }
 POST = {
     "accounts:preferences": (302, 302, 302, 302, 302),
+    "accounts:team-settings": (DOOR, 404, 403, 403, 422),
     "accounts:revoke-key": (DOOR, 404, 403, 404, 302),
     "console:new-key": (DOOR, 404, 403, 422, 422),
     "gateway:try": (DOOR, 200, 403, 200, 200),
     "gateway:add-engine": (DOOR, 404, 404, 404, 422),
+    "gateway:engine": (DOOR, 404, 404, 404, 422),
+    "gateway:model": (DOOR, 404, 404, 404, 422),
     "gateway:import-models": (DOOR, 404, 404, 404, 302),
     "gateway:engine-enabled": (DOOR, 404, 404, 404, 302),
     "gateway:remove-engine": (DOOR, 404, 404, 404, 302),
@@ -67,23 +73,25 @@ class Things:
 
     key: int
     engine: int
+    model: int
     conversation: uuid.UUID
     answer: int
 
     def arguments(self, name: str) -> dict[str, object]:
         room = name.partition(":")[0]
         pk = {"accounts": self.key, "billing": self.key, "gateway": self.engine, "chat": self.conversation}.get(room)
+        pk = self.model if name == "gateway:model" else pk
         return {"slug": "red", "pk": pk, "token": "made-up", "answer": self.answer}
 
 
 @pytest.fixture
 def things(red: Team, alice: User) -> Things:
     engine = Engine.objects.create(name="demo", type=EngineType.DEMO)
-    ServedModel.objects.create(engine=engine, public_id="demo", engine_model="demo")
+    model = ServedModel.objects.create(engine=engine, public_id="demo", engine_model="demo")
     question = Question(text="How are you?", model="demo", client_id=uuid.uuid4())
     conversation = start(user=alice, team=red, question=question)
     answer = Message.objects.get(conversation=conversation, author=Message.Author.ASSISTANT)
-    return Things(make_key(red, owner=alice).key.pk, engine.pk, conversation.pk, answer.pk)
+    return Things(make_key(red, owner=alice).key.pk, engine.pk, model.pk, conversation.pk, answer.pk)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from accounts.models import AuditEntry, Team, User
 from accounts.revision import current
 from gateway.catalogue import add_engine, import_models, models_for, remove_engine, set_enabled
 from gateway.discovery import Place, find_engines
-from gateway.errors import EngineNotAdded, Unavailable
+from gateway.errors import CatalogueMistake, Unavailable
 from gateway.jobs import probe_engines
 from gateway.models import Engine
 from gateway.snapshot import engine_facts, load_routes
@@ -48,7 +48,7 @@ def test_an_engine_is_added_with_its_key_encrypted_and_the_change_announced(db: 
 )
 def test_a_wrong_engine_is_not_added(db: None, name: str, kind: str, url: str) -> None:
     add_engine(name="taken", type="demo", url="")
-    with pytest.raises(EngineNotAdded):
+    with pytest.raises(CatalogueMistake):
         add_engine(name=name, type=kind, url=url)
     assert Engine.objects.count() == 1
 
@@ -96,10 +96,19 @@ def test_the_command_prints_the_public_ids_and_nothing_else(db: None, tmp_path: 
     key.write_text("sk-engine\n")
     with FaultEngine(models=("a", "b"), secret="sk-engine") as engine:
         call_command(
-            "add_engine", name="A", type="vllm", url=engine.url, api_key_file=key, machine_name="ma02", stdout=out
+            "add_engine",
+            name="A",
+            type="vllm",
+            url=engine.url,
+            api_key_file=key,
+            machine_name="ma02",
+            weight=0,
+            max_concurrent=8,
+            stdout=out,
         )
     assert out.getvalue() == "a\nb\n"
-    assert Engine.objects.get().machine_name == "ma02"
+    row = Engine.objects.get()
+    assert (row.machine_name, row.weight, row.max_concurrent) == ("ma02", 0, 8)
 
 
 def test_the_command_keeps_nothing_of_an_engine_that_cannot_be_asked(db: None) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, time
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.keys import issue_key
-from accounts.models import Team
+from accounts.models import Dialect, Team
 
 
 class Command(BaseCommand):
@@ -16,11 +16,25 @@ class Command(BaseCommand):
         parser.add_argument("--expires", metavar="YYYY-MM-DD", help="the day (UTC) at whose start the key ends")
         parser.add_argument("--model", action="append", dest="models", metavar="ID", help="allow only this model")
 
-    def handle(self, *, team: str, name: str, expires: str | None, models: list[str] | None, **options: object) -> str:
+        parser.add_argument(
+            "--dialect", default="", choices=Dialect.values, help="how its answers look, if not as the team's"
+        )
+
+    def handle(
+        self,
+        *,
+        team: str,
+        name: str,
+        expires: str | None,
+        models: list[str] | None,
+        dialect: str,
+        **options: object,
+    ) -> str:
         found = Team.objects.filter(slug=team, archived_at=None).first()
         if found is None:
             raise CommandError(f"There is no team {team!r}.")
-        return issue_key(team=found, name=name, by=None, models=models, expires_at=_moment(expires)).secret
+        until = _moment(expires)
+        return issue_key(team=found, name=name, by=None, models=models, expires_at=until, dialect=dialect).secret
 
 
 def _moment(day: str | None) -> datetime | None:

@@ -18,6 +18,8 @@ class Command(BaseCommand):
         parser.add_argument("--url", default="", help="up to and without /v1")
         parser.add_argument("--api-key-file", type=Path, help="a file whose first line is the engine's key")
         parser.add_argument("--machine-name", default="", help="what callers see of the machine; not its host name")
+        parser.add_argument("--weight", type=int, default=1, help="its share of the calls; 0: spare")
+        parser.add_argument("--max-concurrent", type=int, metavar="N", help="how many calls it gets at once")
         parser.add_argument(
             "--model", action="append", default=[], metavar="ID", help="offer this one; may be repeated"
         )
@@ -31,13 +33,23 @@ class Command(BaseCommand):
         url: str,
         api_key_file: Path | None,
         machine_name: str,
+        weight: int,
+        max_concurrent: int | None,
         model: list[str],
         **options: object,
     ) -> str:
         try:
             with transaction.atomic():
                 secret = _secret_in(api_key_file) if api_key_file else ""
-                engine = add_engine(name=name, type=type, url=url, secret=secret, machine_name=machine_name)
+                engine = add_engine(
+                    name=name,
+                    type=type,
+                    url=url,
+                    secret=secret,
+                    machine_name=machine_name,
+                    weight=weight,
+                    max_concurrent=max_concurrent,
+                )
                 served = import_models(engine=engine, only=model)
         except GatewayError as error:
             raise CommandError(error.message) from error
