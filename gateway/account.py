@@ -6,6 +6,7 @@ from typing import Any
 
 from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
+from billing.records import NOTHING
 from billing.spool import Final, Progress, spool
 from gateway import embeddings
 from gateway.answers import Shaper, is_error, usage_of
@@ -14,7 +15,7 @@ from gateway.dialects import DIALECTS
 from gateway.engines import CLIENTS
 from gateway.engines.client import parsed_object, written
 from gateway.engines.clock import Clock
-from gateway.engines.facts import Item, Json, Kind, Question, Route
+from gateway.engines.facts import EngineFacts, Item, Json, Kind, Question, Route
 from gateway.errors import BadRequest, EngineFailed, GatewayError, ServerError, Unavailable, UnreadableAnswer
 from gateway.meter import Meter
 from gateway.running import Call, Finished
@@ -27,7 +28,10 @@ PROGRESS_SECONDS = 1.0
 class Account:
     """`problem` is what the last engine came to that was tried; `begun`, whether a Head was handed out."""
 
-    def __init__(self, ask: Ask, caller: Caller, call: Call, clock: Clock, prompt_estimate: int, route: Route) -> None:
+    _meter: Meter
+    _shaper: Shaper
+
+    def __init__(self, ask: Ask, caller: Caller, call: Call, clock: Clock, prompt_estimate: int) -> None:
         self.ask, self.caller, self.call, self.clock = ask, caller, call, clock
         self.problem: GatewayError = Unavailable("No engine serves this model at the moment.")
         self.begun = False
@@ -41,11 +45,15 @@ class Account:
         self._next_progress_at = 0.0
         self._next_progress_tokens = 1
         self._trouble: GatewayError | None = None
-        self._begin(route)
+        self._held: list[bytes] = []
+        self._engine: EngineFacts | None = None  # that answers, or was asked last
 
     def turn_to(self, route: Route) -> Question:
         """What this way's engine may see of the request. The counts of an engine tried before are forgotten."""
-        self._begin(route)
+        self._engine = self.call.engine = route.engine
+        self._held = []
+        self._meter = Meter(self._prompt_estimate)
+        self._shaper = Shaper(route, self.ask.model, self.ask.kind, self._dialect)
         body = self._with_defaults(route) if route.defaults else self.ask.body
         client, allowed = CLIENTS[route.engine.type], route.engine.allowed
         kept = {name: value for name, value in body.items() if name not in client.denied}
@@ -54,7 +62,6 @@ class Account:
         if client.taken is not None:
             kept = {name: value for name, value in kept.items() if name in client.taken}
         self.ignored = tuple(name for name in self.ask.body if name not in kept)
-        self.call.engine = route.engine
         self.queue_ms = self._elapsed_ms()
         self.clock.begin()
         return Question(self.ask.kind, kept, exact=False)
@@ -88,17 +95,27 @@ class Account:
     def take(self, batch: Sequence[Item]) -> list[bytes]:
         """The events that go out for these. What finishes the answer is held back until the account is closed."""
         out: list[bytes] = []
-        events = self._meter.events
+        meter, press = self._meter, self._shaper.stencils.press
+        before, place = meter.events, 0
         try:
-            for item in batch:
-                self._take(item, out)
+            while place < len(batch):
+                begin = len(out)
+                after, texts = press(batch, place, out)
+                if after > place:
+                    out[begin:begin] = self._let_go()
+                    meter.events += after - place
+                    meter.deltas += texts
+                    place = after
+                else:
+                    self._take(batch[place], out)
+                    place += 1
         except GatewayError as error:
             if not out:
                 raise
             self._trouble = error  # what came before it goes out first
-        if self._meter.events > events:
+        if meter.events > before:
             self.clock.progress()
-            self._note(self._meter.deltas)
+            self._note(meter.deltas)
         return out
 
     def check(self) -> None:
@@ -116,10 +133,15 @@ class Account:
         if shaped.finishes:
             self._held.append(shaped.data)
             return
-        if self._held:
-            out += self._held
-            self._held.clear()
+        out += self._let_go()
         out.append(shaped.data)
+
+    def _let_go(self) -> list[bytes]:
+        """What seemed to finish the answer, and did not: more came."""
+        held = self._held
+        if held:
+            self._held = []
+        return held
 
     def take_whole(self, item: Item) -> bytes:
         """The answer in one piece that goes out for this one. Raises UnreadableAnswer and EngineFailed."""
@@ -162,7 +184,7 @@ class Account:
     def end(self, outcome: str, status: int) -> Finished:
         """Writes the call's one final record, the first time it is called."""
         if self._ended is None:
-            counts = self._meter.counts(complete=outcome == "ok")
+            counts = self._meter.counts(complete=outcome == "ok") if self._engine else NOTHING
             finished = Finished(counts, outcome, self._ttft_ms, self._elapsed_ms(), self.call.price)
             engine, engine_type, machine, answer_id = self._where()
             final = Final(
@@ -175,12 +197,6 @@ class Account:
                 raise ServerError("The server cannot keep its accounts.") from error
             self._ended = self.call.finished = finished
         return self._ended
-
-    def _begin(self, route: Route) -> None:
-        self._route = route
-        self._held: list[bytes] = []
-        self._meter: Meter = Meter(self._prompt_estimate)
-        self._shaper = Shaper(route, self.ask.model, self.ask.kind, self._dialect)
 
     def _note(self, deltas: int) -> None:
         """The time of the first token, and, now and then, how far the answer has come."""
@@ -196,7 +212,8 @@ class Account:
             spool().progress(Progress(self.call.request.id, *self._where(), counts, self._ttft_ms))
 
     def _where(self) -> tuple[str, str, str, str]:
-        engine = self._route.engine
+        if (engine := self._engine) is None:  # none was asked
+            return "", "", "", ""
         return engine.name, engine.type, engine.machine_name, self._shaper.answer_id
 
     def _elapsed_ms(self) -> int:

@@ -4,7 +4,6 @@ An event is rebuilt only when a field must go or come; for another model id the 
 must change they pass as they came. Most events of a stream are not even parsed: see `gateway.stencils`.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,12 +54,10 @@ class Shaper:
         self.finished = False
         self.backend = {"engine_type": route.engine.type, "machine_name": route.engine.machine_name}
         self._model = asked_model
-        self._model_bytes = b'"model":' + json.dumps(asked_model, ensure_ascii=False).encode()
-        self._backend_bytes = b',"backend":' + written(self.backend) + b"}"
         self._dialect = dialect
         self._chat = kind is Kind.CHAT
         self._bad = 0  # events that could not be read
-        self._stencils = Stencils()
+        self.stencils = Stencils()  # for events like those before: to be tried first
         self._begun: set[int] = set()  # choices that have had their role
         self._base: Json = {}
 
@@ -68,8 +65,6 @@ class Shaper:
         """None for an event that cannot be read. Raises UnreadableAnswer when they become many, EngineFailed for an
         engine's error.
         """
-        if isinstance(item, bytes) and (pressed := self._stencils.press(item)) is not None:
-            return Shaped(*pressed)
         parsed = parsed_object(item) if isinstance(item, bytes) else item
         if parsed is not None and is_error(parsed):
             raise EngineFailed("The engine met an error.")
@@ -99,7 +94,7 @@ class Shaper:
         if finishes:
             data = self._with_backend(data)
         elif isinstance(item, bytes) and len(texts) == 1 and usage is None and begun == len(self._begun):
-            self._stencils.learn(item, texts[0], self._like)
+            self.stencils.learn(item, texts[0], self._like)
         return Shaped(data, counts, finishes, usage)
 
     def _like(self, data: bytes) -> bytes | None:
@@ -192,10 +187,10 @@ class Shaper:
             return data
         if named is None:
             return self._rebuilt(parsed)
-        return _MODEL.sub(lambda _: self._model_bytes, data)
+        return _MODEL.sub(lambda _: b'"model":' + written(self._model), data)
 
     def _with_backend(self, data: bytes) -> bytes:
-        return data[: data.rindex(b"}")] + self._backend_bytes
+        return data[: data.rindex(b"}")] + b',"backend":' + written(self.backend) + b"}"
 
 
 def usage_of(counts: Counts, reported: Mapping[str, Any]) -> Json:

@@ -21,7 +21,7 @@ from gateway.dialects import DIALECTS, Dialect
 from gateway.errors import GatewayError, MethodNotAllowed, NotFound, ServerError, TooLarge
 from gateway.idempotency import once
 from gateway.openapi import in_english
-from gateway.reply import Headers, Message, Reply, Send
+from gateway.reply import Headers, Message, Reply, Send, printable
 from gateway.schemas import Ask, json_object, parse_chat, parse_completion, parse_embedding
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ async def _complete(caller: Caller, ask: Ask, receive: Receive, reply: Reply) ->
     """Answers, and stops the engine as soon as the caller has left."""
     watcher = Watcher(receive)
     reply.streamed = ask.stream
-    heart = asyncio.create_task(reply.beat(settings.ENVIRONMENT.heartbeat_after)) if ask.stream else None
+    stop_beating = reply.keep_alive(settings.ENVIRONMENT.heartbeat_after) if ask.stream else None
     try:
         async with aclosing(stream(caller, ask, reply.call)) as parts:
             async for part in parts:
@@ -153,8 +153,8 @@ async def _complete(caller: Caller, ask: Ask, receive: Receive, reply: Reply) ->
             raise
     finally:
         watcher.stop()
-        if heart is not None:
-            heart.cancel()
+        if stop_beating is not None:
+            stop_beating()
 
 
 class Watcher:
@@ -192,4 +192,4 @@ def _page(headers: Mapping[bytes, bytes]) -> bytes:
 
 def _label(given: bytes) -> str:
     """The caller's own name for the request, as far as a log can hold it."""
-    return "".join(sign for sign in given.decode("latin-1") if sign.isprintable())[:200]
+    return printable(given.decode("latin-1"))[:200]

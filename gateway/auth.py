@@ -21,10 +21,12 @@ async def authenticate(headers: Mapping[bytes, bytes]) -> Caller:
     secret = _secret(headers)
     if not secret:
         raise _refused("absent")
-    if not well_formed(secret):
-        raise _refused("malformed")
     key = digest(secret)
-    caller = holder.current().callers.get(key) or await _looked_up(key)
+    caller = holder.current().callers.get(key)
+    if caller is None:
+        if not well_formed(secret):
+            raise _refused("malformed")
+        caller = await _looked_up(key)
     if caller.expires_at is not None and caller.expires_at <= time.time():
         raise _refused("expired")
     return caller

@@ -132,7 +132,7 @@ def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[Route, 
     except SpoolUnavailable as error:
         raise Unavailable("The server cannot keep its accounts. Try again later.", retry_after=5) from error
     call.price = start.price
-    return Account(ask, caller, call, clock, start.prompt_estimate, routes[0]), routes
+    return Account(ask, caller, call, clock, start.prompt_estimate), routes
 
 
 def _deadlines() -> Deadlines:

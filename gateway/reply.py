@@ -52,15 +52,30 @@ class Reply:
                 self.told = True
                 await self.whole(200, body)
 
-    async def beat(self, seconds: float) -> None:
-        """Comments while nothing else goes out, so that no proxy on the way thinks the connection dead."""
+    def keep_alive(self, seconds: float) -> Callable[[], None]:
+        """Comments whenever nothing else goes out, so that no proxy on the way thinks the connection dead.
+
+        Until the function that it gives is called.
+        """
         loop = asyncio.get_running_loop()
+        beats: list[asyncio.Task[None]] = []
         self._last = loop.time()
+        first = loop.call_later(seconds, lambda: beats.append(loop.create_task(self._beat(seconds))))
+
+        def stop() -> None:
+            first.cancel()
+            for beat in beats:
+                beat.cancel()
+
+        return stop
+
+    async def _beat(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._last + seconds - loop.time())
             if loop.time() >= self._last + seconds:
                 await self._begin_stream()
                 await self._body(PING)
+            await asyncio.sleep(self._last + seconds - loop.time())
 
     async def done(self) -> None:
         if self._streams:
@@ -131,4 +146,8 @@ class Reply:
 
 def _header(text: str) -> bytes:
     """Text for a header: Latin letters, no control characters."""
-    return "".join(sign for sign in text if sign.isprintable()).encode("latin-1", "replace")
+    return printable(text).encode("latin-1", "replace")
+
+
+def printable(text: str) -> str:
+    return text if text.isprintable() else "".join(sign for sign in text if sign.isprintable())

@@ -231,12 +231,13 @@ def _check_prompt(prompt: object) -> None:
 
 
 def _check_numbers(body: Json, dialect: Dialect) -> None:
-    for name, (least, most) in {**RANGES, **dialect.ranges}.items():
-        value = body.get(name, least)
+    for name in [name for name in RANGES if name in body]:
+        least, most = dialect.ranges.get(name) or RANGES[name]
+        value = body[name]
         if type(value) not in {int, float} or not least <= value <= most:
             raise BadRequest(f"'{name}' must be a number between {least:g} and {most:g}.", param=name)
-    for name, bounds in WHOLE.items():
-        value = body.get(name, bounds[0])
+    for name in [name for name in WHOLE if name in body]:
+        value, bounds = body[name], WHOLE[name]
         if type(value) is not int or not bounds[0] <= value <= bounds[1]:
             raise BadRequest(f"'{name}' must be a whole number between {bounds[0]} and {bounds[1]}.", param=name)
     limits = {body[name] for name in ("max_tokens", "max_completion_tokens") if name in body}

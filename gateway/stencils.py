@@ -6,11 +6,12 @@ and ends so, with the inside of a JSON string between, can mean nothing else. Th
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.engines.client import parsed_object
+from gateway.engines.facts import Item
 
 KEPT = 3  # stencils of one stream: text, reasoning, and one more
 CREDIT = 12  # stencils that may be learned in vain before a stream is taken for one where no two events are alike
@@ -30,16 +31,23 @@ class Stencil:
     new_head: bytes | None
     new_tail: bytes
 
-    def press(self, data: bytes) -> tuple[bytes, bool] | None:
-        """The event as it goes out, and whether it brings text; None when the stencil does not fit."""
-        if not (data.startswith(self.head) and data.endswith(self.tail)):
-            return None
-        inside = data[len(self.head) : len(data) - len(self.tail)]
-        if len(data) < len(self.head) + len(self.tail) or not _INSIDE.fullmatch(inside):
-            return None
-        if self.new_head is None:
-            return data, bool(inside)
-        return self.new_head + inside + self.new_tail, bool(inside)
+    def press(self, items: Sequence[Item], start: int, out: list[bytes]) -> tuple[int, int]:
+        """Adds the events from `start` on to `out`, as they go out and as far as the stencil fits.
+
+        Returns the place after them, and how many of them bring text.
+        """
+        head, tail, new_head, new_tail = self.head, self.tail, self.new_head, self.new_tail
+        before, after, texts = len(head), len(tail), 0
+        for place in range(start, len(items)):
+            data = items[place]
+            if not (type(data) is bytes and data.startswith(head) and data.endswith(tail)):
+                return place, texts
+            inside = data[before:-after]
+            if not _INSIDE.fullmatch(inside) or len(data) < before + after:
+                return place, texts
+            out.append(data if new_head is None else new_head + inside + new_tail)
+            texts += inside != b""
+        return len(items), texts
 
 
 class Stencils:
@@ -49,14 +57,16 @@ class Stencils:
         self._known: list[Stencil] = []
         self._credit = CREDIT
 
-    def press(self, data: bytes) -> tuple[bytes, bool] | None:
-        for place, stencil in enumerate(self._known):
-            if (pressed := stencil.press(data)) is not None:
-                if place:
-                    self._known.insert(0, self._known.pop(place))
+    def press(self, items: Sequence[Item], start: int, out: list[bytes]) -> tuple[int, int]:
+        """As one stencil does, with whichever fits the event at `start`."""
+        for number, stencil in enumerate(self._known):
+            place, texts = stencil.press(items, start, out)
+            if place > start:
+                if number:
+                    self._known.insert(0, self._known.pop(number))
                 self._credit = CREDIT
-                return pressed
-        return None
+                return place, texts
+        return start, 0
 
     def learn(self, data: bytes, text: str, shape: Callable[[bytes], bytes | None]) -> None:
         """From an event with this text. `shape` gives what goes out for an event of its kind; None: as it comes."""

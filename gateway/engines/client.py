@@ -31,12 +31,16 @@ KEEP_ALIVE = 4
 WIRE = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
 
+_as_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_as_escapes = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def written(value: object) -> bytes:
     """JSON as UTF-8. Lone surrogates, which UTF-8 cannot hold, make it fall back to escapes."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return _as_text(value).encode()
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return _as_escapes(value).encode()
 
 
 def parsed_object(data: bytes) -> Json | None:

@@ -26,13 +26,11 @@ class Splitter:
             return self._lines(piece)
         blocks = text.split(b"\n\n")
         self._rest = self._short(blocks.pop())
-        events: list[bytes] = []
-        for block in blocks:
-            if block.startswith(b"data: ") and b"\n" not in block:  # as nearly every engine writes every event
-                events.append(self._short(block)[6:])
-            else:
-                events += self._block(block)
-        return events
+        if text.count(b"\n") == 2 * len(blocks) and len(text) <= MAX_LINE:  # as nearly every engine writes its events
+            events = [block[6:] for block in blocks if block.startswith(b"data: ")]
+            if len(events) == len(blocks):
+                return events
+        return [event for block in blocks for event in self._block(block)]
 
     def _block(self, block: bytes) -> list[bytes]:
         events = [event for line in block.split(b"\n") if (event := self._line(line)) is not None]
