@@ -222,6 +222,10 @@ class Request(WebRequest):
     flow: Flow | None = None
     _taken_in = 0
 
+    def __init__(self, *given: Any) -> None:
+        # Forms and multipart are Django's to read, within its limits; twisted would read them too, and first.
+        super().__init__(*given, parsePOSTFormSubmission=False)
+
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802  twisted's name
         """One byte more than MAX_BODY tells the application enough. The rest is read, so that he hears of it."""
         room = settings.ENVIRONMENT.max_body + 1 - self._taken_in
@@ -250,6 +254,9 @@ class Factory(HTTPFactory):
         protocol = super().buildProtocol(addr)
         protocol.requestFactory = Request
         return protocol
+
+    def log(self, request: Any) -> None:
+        """twisted's own line for each request, which nobody reads here: its time goes to the requests."""
 
 
 def _abort(request: Any) -> None:

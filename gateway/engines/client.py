@@ -84,7 +84,9 @@ class Reading:
     """An engine's answer while it is read."""
 
     def __init__(self, response: httpx.Response, clock: Clock) -> None:
-        self.status, self.headers = response.status_code, response.headers
+        self.status = response.status_code
+        self.kind = _header(response, b"content-type")
+        self.encoding = _header(response, b"content-encoding")
         self._pieces: AsyncGenerator[bytes] = aiter(response.stream)  # type: ignore[arg-type]
         self._clock = clock
 
@@ -122,7 +124,7 @@ async def asked(engine: EngineFacts, clock: Clock, path: str, payload: Json | No
     try:
         if reading.status != 200:
             raise refusal(engine.secret, response, await reading.refused())
-        if reading.headers.get("content-encoding", "identity") != "identity":
+        if reading.encoding not in {b"", b"identity"}:
             raise UnreadableAnswer("The engine sent a compressed answer that nobody asked for.")
         yield reading
     finally:
@@ -133,11 +135,11 @@ async def asked(engine: EngineFacts, clock: Clock, path: str, payload: Json | No
 
 @asynccontextmanager
 async def streamed(
-    engine: EngineFacts, clock: Clock, path: str, payload: Json, content_type: str
+    engine: EngineFacts, clock: Clock, path: str, payload: Json, content_type: bytes
 ) -> AsyncIterator[Reading]:
     """A streamed answer. One of another content type is read as an error."""
     async with asked(engine, clock, path, payload) as reading:
-        if not reading.headers.get("content-type", "").startswith(content_type):
+        if not reading.kind.startswith(content_type):
             body = parsed_object(await reading.refused())
             if body and body.get("error"):
                 raise EngineFailed("The engine answered with an error.")
@@ -167,6 +169,11 @@ async def read_json(engine: EngineFacts, clock: Clock, path: str, payload: Json 
     return found
 
 
+def _header(response: httpx.Response, name: bytes) -> bytes:
+    """By hand: httpx first looks for the encoding of them all."""
+    return next((value.strip() for found, value in response.headers.raw if found.lower() == name), b"")
+
+
 def wire_error(error: Exception) -> GatewayError:
     """What the libraries raise, in this room's words. The names of httpx's errors lie here; their causes do not."""
     cause = error.__cause__ or error
@@ -178,22 +185,26 @@ def wire_error(error: Exception) -> GatewayError:
 
 
 def _request(engine: EngineFacts, path: str, payload: Json | None, clock: Clock) -> httpx.Request:
+    """Given its body as a stream that is read at once, httpx leaves the headers to aiohttp, which knows them better."""
     if engine.secret_lost:
         raise Unavailable("The engine's key cannot be read any more. An operator has to enter it again.")
-    headers = {"accept-encoding": "identity", "user-agent": "tertulia"}
-    if engine.secret:
-        headers["authorization"] = f"Bearer {engine.secret}"
-    content = None
-    if payload is not None:
-        headers["content-type"] = "application/json"
-        content = written(payload)
-    timeout = {"connect": clock.deadlines.connect}
-    method = "GET" if payload is None else "POST"
-    return httpx.Request(
-        method, _address(engine.url, path), headers=headers, content=content, extensions={"timeout": timeout}
+    request = httpx.Request(
+        "GET" if payload is None else "POST",
+        _address(engine.url, path),
+        headers=_headers(engine.secret),
+        stream=httpx.ByteStream(b"" if payload is None else written(payload)),
+        extensions={"timeout": {"connect": clock.deadlines.connect}},
     )
+    request.read()
+    return request
 
 
 @lru_cache(maxsize=256)
 def _address(url: str, path: str) -> httpx.URL:
     return httpx.URL(url.rstrip("/") + path)
+
+
+@lru_cache(maxsize=256)
+def _headers(secret: str) -> httpx.Headers:
+    headers = {"accept-encoding": "identity", "user-agent": "tertulia", "content-type": "application/json"}
+    return httpx.Headers(headers | ({"authorization": f"Bearer {secret}"} if secret else {}))
