@@ -162,8 +162,6 @@ class Run:
                     case Events(data=events):
                         for event in events:
                             self._take(*said(event))
-                    case _:
-                        pass
 
     def _take(self, text: str, reasoning: str) -> None:
         text, reasoning = self._characters.whole(text), self._thoughts.whole(reasoning)

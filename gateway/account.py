@@ -1,8 +1,10 @@
 """One call's account while it runs: what its answer brings, what of it goes out, and its records in the spool."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
+from uuid import UUID
 
 from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
@@ -25,6 +27,20 @@ PROGRESS_TOKENS = 256
 PROGRESS_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The engine has begun to answer. `ignored` names the request's fields that were kept from it.
+
+    `queue_ms` and `connect_ms`: what the call waited for its turn, and then for the head of the engine's answer.
+    """
+
+    request_id: UUID
+    answer_id: str
+    ignored: tuple[str, ...] = ()
+    queue_ms: int = 0
+    connect_ms: int = 0
+
+
 class Account:
     """`problem` is what the last engine came to that was tried; `begun`, whether a Head was handed out."""
 
@@ -35,8 +51,8 @@ class Account:
         self.ask, self.caller, self.call, self.clock = ask, caller, call, clock
         self.problem: GatewayError = Unavailable("No engine serves this model at the moment.")
         self.begun = False
-        self.ignored: tuple[str, ...] = ()
-        self.queue_ms = 0
+        self._ignored: tuple[str, ...] = ()
+        self._queue_ms = 0
         self._dialect = DIALECTS[caller.dialect]
         self._prompt_estimate = prompt_estimate
         self._began_at = monotonic()
@@ -61,8 +77,8 @@ class Account:
             kept = {name: value for name, value in kept.items() if name in DOCUMENTED or name in allowed}
         if client.taken is not None:
             kept = {name: value for name, value in kept.items() if name in client.taken}
-        self.ignored = tuple(name for name in self.ask.body if name not in kept)
-        self.queue_ms = self._elapsed_ms()
+        self._ignored = tuple(name for name in self.ask.body if name not in kept)
+        self._queue_ms = self._elapsed_ms()
         self.clock.begin()
         return Question(self.ask.kind, kept, exact=False)
 
@@ -84,13 +100,9 @@ class Account:
         """Whether the answer has said why it ends."""
         return self._shaper.finished
 
-    @property
-    def answer_id(self) -> str:
-        return self._shaper.answer_id
-
-    @property
-    def connect_ms(self) -> int:
-        return self.clock.answered_ms
+    def head(self) -> Head:
+        self.begun = True
+        return Head(self.call.request.id, self._shaper.answer_id, self._ignored, self._queue_ms, self.clock.answered_ms)
 
     def take(self, batch: Sequence[Item]) -> list[bytes]:
         """The events that go out for these. What finishes the answer is held back until the account is closed."""

@@ -15,7 +15,7 @@ from django.conf import settings
 from accounts.callers import Caller
 from gateway.auth import authenticate
 from gateway.cards import model_card, model_list
-from gateway.completions import Call, stream
+from gateway.completions import Call, answer, stream
 from gateway.consumption import consumption
 from gateway.dialects import DIALECTS, Dialect
 from gateway.errors import GatewayError, MethodNotAllowed, NotFound, ServerError, TooLarge
@@ -141,20 +141,27 @@ def _too_large(most: int) -> TooLarge:
 async def _complete(caller: Caller, ask: Ask, receive: Receive, reply: Reply) -> None:
     """Answers, and stops the engine as soon as the caller has left."""
     watcher = Watcher(receive)
-    reply.streamed = ask.stream
-    stop_beating = reply.keep_alive(settings.ENVIRONMENT.heartbeat_after) if ask.stream else None
     try:
-        async with aclosing(stream(caller, ask, reply.call)) as parts:
-            async for part in parts:
-                await reply.part(part)
-        await reply.done()
+        if ask.stream:
+            await _stream(caller, ask, reply)
+        else:
+            await reply.answer(*await answer(caller, ask, reply.call))
     except asyncio.CancelledError:
         if not watcher.saw_leave:
             raise
     finally:
         watcher.stop()
-        if stop_beating is not None:
-            stop_beating()
+
+
+async def _stream(caller: Caller, ask: Ask, reply: Reply) -> None:
+    stop_beating = reply.keep_alive(settings.ENVIRONMENT.heartbeat_after)
+    try:
+        async with aclosing(stream(caller, ask, reply.call)) as parts:
+            async for part in parts:
+                await reply.part(part)
+        await reply.done()
+    finally:
+        stop_beating()
 
 
 class Watcher:
@@ -163,7 +170,8 @@ class Watcher:
     def __init__(self, receive: Receive) -> None:
         self.saw_leave = False
         self._task, self._receive = asyncio.current_task(), receive
-        self._watch = asyncio.create_task(self._look())
+        # Begun at once, it listens before the engine is asked, and costs no round of the event loop.
+        self._watch = asyncio.Task(self._look(), loop=asyncio.get_running_loop(), eager_start=True)
 
     def stop(self) -> None:
         self._watch.cancel()

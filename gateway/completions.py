@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from uuid import UUID
 
 from django.conf import settings
 
@@ -16,7 +15,7 @@ from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
 from billing.spool import Start, spool
 from gateway import health, lanes, routing, running
-from gateway.account import Account
+from gateway.account import Account, Head
 from gateway.engines import CLIENTS
 from gateway.engines.clock import Clock, Cut, Deadlines
 from gateway.engines.facts import Item, Question, Route
@@ -32,29 +31,15 @@ from gateway.errors import (
     UnreadableAnswer,
 )
 from gateway.meter import estimate_prompt
-from gateway.running import Call, Finished
+from gateway.running import Call
 from gateway.schemas import Ask
 from gateway.snapshot import holder
 
-__all__ = ["Answer", "Ask", "Call", "Events", "Finished", "Head", "stream"]
+__all__ = ["Ask", "Call", "Events", "Head", "answer", "stream"]
 
 LEFT = 499  # the log's status of a call whose caller left before the answer began
 
 ELSEWHERE = (Unavailable, EngineFailed, EngineTimeout, TooMany)  # another engine may do better
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The engine has begun to answer. `ignored` names the request's fields that were kept from it.
-
-    `queue_ms` and `connect_ms`: what the call waited for its turn, and then for the head of the engine's answer.
-    """
-
-    request_id: UUID
-    answer_id: str
-    ignored: tuple[str, ...] = ()
-    queue_ms: int = 0
-    connect_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,41 +49,96 @@ class Events:
     data: list[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    body: bytes
+async def answer(caller: Caller, ask: Ask, call: Call) -> tuple[Head, bytes]:
+    """The answer in one piece. Raises GatewayError, with the record already written.
+
+    Cancelling it ends the call, with `call.leaving` as its outcome.
+    """
+    account, routes = _admit(caller, ask, call)
+    with _Accounted(account):
+        left = routing.in_order(routes)
+        while left:
+            route, question = await _turn(account, left)
+            try:
+                item = await CLIENTS[route.engine.type].answer(route, question, account.clock)
+                body = account.take_whole(item)
+                health.answered(route.engine)
+                account.end("ok", 200)
+                return account.head(), body
+            except ELSEWHERE as error:
+                _failed(account, route, error, left)
+            finally:
+                lanes.leave(route)
+        raise account.problem
 
 
-type Part = Head | Events | Answer | Finished
-
-
-async def stream(caller: Caller, ask: Ask, call: Call) -> AsyncGenerator[Part]:
-    """A Head, then Events or one Answer, then Finished. Raises GatewayError, with the record already written.
+async def stream(caller: Caller, ask: Ask, call: Call) -> AsyncGenerator[Head | Events]:
+    """A Head, then Events. Raises GatewayError, with the record already written.
 
     Read it inside `aclosing`: a reader that goes away ends the call, with `call.leaving` as its outcome.
     """
     account, routes = _admit(caller, ask, call)
-    with running.entered(call):
+    with _Accounted(account):
+        left = routing.in_order(routes)
+        while left:
+            route, question = await _turn(account, left)
+            try:
+                async with aclosing(CLIENTS[route.engine.type].stream(route, question, account.clock)) as batches:
+                    try:
+                        events = await _first(account, batches)
+                    except ELSEWHERE as error:
+                        _failed(account, route, error, left)
+                        continue
+                    health.answered(route.engine)
+                    yield account.head()
+                    if events:
+                        yield Events(events)
+                    try:
+                        account.check()
+                        async for batch in batches:
+                            if events := account.take(batch):
+                                yield Events(events)
+                                account.check()
+                    except BrokenOff:
+                        if not account.finished:  # it hung up without saying so, after the answer's end
+                            raise
+                account.end("ok", 200)
+                if events := account.last_events():
+                    yield Events(events)
+                return
+            finally:
+                lanes.leave(route)
+        raise account.problem
+
+
+class _Accounted:
+    """Around a call that was admitted: however it ends, that is written down, once."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def __enter__(self) -> None:
+        running.enter(self._account.call)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        account, call = self._account, self._account.call
         try:
-            parts = _streamed(account, routes) if ask.stream else _whole(account, routes)
-            async with aclosing(parts):
-                async for part in parts:
-                    yield part
-        except GatewayError as error:
-            account.fail(error)
-            raise
-        except Cut as cut:
-            refusal = _cut_error(call)
-            account.end(call.cut_as, refusal.status)
-            raise refusal from cut
-        except (asyncio.CancelledError, GeneratorExit):
-            account.end(call.cut_as or call.leaving, 200 if account.begun else LEFT)
-            raise
-        except BaseException:
-            account.end("internal_error", 500)
-            raise
+            match error:
+                case None:
+                    return
+                case GatewayError():
+                    account.fail(error)
+                case Cut():
+                    refusal = _cut_error(call)
+                    account.end(call.cut_as, refusal.status)
+                    raise refusal from error
+                case asyncio.CancelledError() | GeneratorExit():
+                    account.end(call.cut_as or call.leaving, 200 if account.begun else LEFT)
+                case _:
+                    account.end("internal_error", 500)
         finally:
             account.clock.close()
+            running.leave(call)
 
 
 def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[Route, ...]]:
@@ -158,35 +198,18 @@ def _cut_error(call: Call) -> GatewayError:
     return Unavailable("The server is stopping. Try again in a moment.", retry_after=1)
 
 
-async def _streamed(account: Account, routes: tuple[Route, ...]) -> AsyncGenerator[Part]:
-    async with aclosing(_tries(account, routes)) as tries:
-        async for route, question in tries:
-            batches = CLIENTS[route.engine.type].stream(route, question, account.clock)
-            async with aclosing(batches):
-                try:
-                    events = await _first(account, batches)
-                except ELSEWHERE as error:
-                    account.problem = error
-                    continue
-                health.answered(route.engine)
-                yield _head(account)
-                if events:
-                    yield Events(events)
-                try:
-                    account.check()
-                    async for batch in batches:
-                        if events := account.take(batch):
-                            yield Events(events)
-                            account.check()
-                except BrokenOff:
-                    if not account.finished:  # it hung up without saying so, after the answer's end
-                        raise
-            finished = account.end("ok", 200)
-            if events := account.last_events():
-                yield Events(events)
-            yield finished
-            return
-    raise account.problem
+async def _turn(account: Account, left: list[Route]) -> tuple[Route, Question]:
+    """The first of these ways whose engine has a place for the call, which is then its own."""
+    account.clock.begin()  # the deadline of an engine tried before says nothing about this wait
+    route = await lanes.enter(left, account.caller.team_id, account.clock)
+    return route, account.turn_to(route)
+
+
+def _failed(account: Account, route: Route, error: GatewayError, left: list[Route]) -> None:
+    """The engine failed before anything was sent: the next one may do better."""
+    account.problem = error
+    health.failed(route.engine, error)
+    left.remove(route)
 
 
 async def _first(account: Account, batches: AsyncGenerator[list[Item]]) -> list[bytes]:
@@ -196,48 +219,3 @@ async def _first(account: Account, batches: AsyncGenerator[list[Item]]) -> list[
         if account.received:
             return events
     raise UnreadableAnswer("The engine's answer was empty.")
-
-
-async def _whole(account: Account, routes: tuple[Route, ...]) -> AsyncGenerator[Part]:
-    async with aclosing(_tries(account, routes)) as tries:
-        async for route, question in tries:
-            try:
-                item = await CLIENTS[route.engine.type].answer(route, question, account.clock)
-                body = account.take_whole(item)
-            except ELSEWHERE as error:
-                account.problem = error
-                continue
-            health.answered(route.engine)
-            finished = account.end("ok", 200)
-            yield _head(account)
-            yield Answer(body)
-            yield finished
-            return
-    raise account.problem
-
-
-async def _tries(account: Account, routes: tuple[Route, ...]) -> AsyncGenerator[tuple[Route, Question]]:
-    """The ways to the model, one after the other, each while its engine has a place for the call.
-
-    Whoever asks for the next way has met `account.problem` on the last one.
-    """
-    left = routing.in_order(routes)
-    while left:
-        route = await lanes.enter(left, account.caller.team_id, account.clock)
-        try:
-            yield route, account.turn_to(route)
-        finally:
-            lanes.leave(route)
-        health.failed(route.engine, account.problem)
-        left.remove(route)
-
-
-def _head(account: Account) -> Head:
-    account.begun = True
-    return Head(
-        request_id=account.call.request.id,
-        answer_id=account.answer_id,
-        ignored=account.ignored,
-        queue_ms=account.queue_ms,
-        connect_ms=account.connect_ms,
-    )

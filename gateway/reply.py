@@ -5,7 +5,7 @@ import json
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
-from gateway.completions import Answer, Call, Events, Head
+from gateway.completions import Call, Events, Head
 from gateway.dialects import OPENAI
 from gateway.errors import GatewayError
 
@@ -29,7 +29,6 @@ class Reply:
     def __init__(self, call: Call, send: Send) -> None:
         self.call = call
         self.dialect = OPENAI
-        self.streamed = False  # whether the caller asked for a stream
         self.origin = b""  # of the page that may read the answer; empty: not called from a page
         self._send = send
         self._began = asyncio.get_running_loop().time()
@@ -39,18 +38,18 @@ class Reply:
         self._head: Head | None = None
         self._last = 0.0
 
-    async def part(self, part: object) -> None:
+    async def answer(self, head: Head, body: bytes) -> None:
+        self._head, self.told = head, True
+        await self.whole(200, body)
+
+    async def part(self, part: Head | Events) -> None:
         match part:
             case Events(data=data):
                 self.told = True
                 await self._body(b"data: " + b"\n\ndata: ".join(data) + b"\n\n")
             case Head():
                 self._head = part
-                if self.streamed:
-                    await self._begin_stream()
-            case Answer(body=body):
-                self.told = True
-                await self.whole(200, body)
+                await self._begin_stream()
 
     def keep_alive(self, seconds: float) -> Callable[[], None]:
         """Comments whenever nothing else goes out, so that no proxy on the way thinks the connection dead.

@@ -1,8 +1,7 @@
 """The calls that run in this process: what a drain waits for, and what a revocation cuts."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from decimal import Decimal
 from threading import Event as Flag
@@ -58,17 +57,16 @@ def running() -> Collection[Call]:
     return frozenset(_calls)
 
 
-@contextmanager
-def entered(call: Call) -> Iterator[None]:
+def enter(call: Call) -> None:
     _calls.add(call)
-    try:
-        yield
-    finally:
-        _calls.discard(call)
-        if not _calls:
-            for future in _waiting:
-                if not future.done():
-                    future.set_result(None)
+
+
+def leave(call: Call) -> None:
+    _calls.discard(call)
+    if not _calls:
+        for future in _waiting:
+            if not future.done():
+                future.set_result(None)
 
 
 async def idle() -> None:
