@@ -81,28 +81,34 @@ class Shaper:
         if not choices:
             return Shaped(None, counts=False, usage=usage)
         begun = len(self._begun)
-        texts, counts, finishes, mended = [], False, False, self._strange(parsed)
+        texts: list[str] = []
+        counts, finishes, mended = False, False, self._strange(parsed)
         for choice in choices:
             mended = self._mend_choice(choice) or mended
-            delta = choice.get("delta") if self._chat else choice
-            told = [text for text in _said(delta) if text]
+            told = self._told(choice)
             texts += told
-            counts = counts or bool(told) or _calls_tool(delta)
+            counts = counts or bool(told) or _calls_tool(choice.get("delta"))
             finishes = finishes or bool(choice.get("finish_reason"))
         self.finished = self.finished or finishes
         data = self._rebuilt(parsed) if mended or not isinstance(item, bytes) else self._spliced(item, parsed)
         if finishes:
             data = self._with_backend(data)
         elif isinstance(item, bytes) and len(texts) == 1 and usage is None and begun == len(self._begun):
-            self.stencils.learn(item, texts[0], self._like)
+            self.stencils.learn(item, self._like)
         return Shaped(data, counts, finishes, usage)
 
-    def _like(self, data: bytes) -> bytes | None:
-        """How an event goes out whose like has just been shaped; None: as it came."""
-        parsed = parsed_object(data) or {}
+    def _like(self, data: bytes, text: str) -> bytes | None:
+        """An event whose like has just been shaped, as it goes out; None unless this is all that it says."""
+        parsed = parsed_object(data)
+        if parsed is None or not _are_objects(parsed.get("choices")):
+            return None
         mended = any([self._strange(parsed), *map(self._mend_choice, parsed["choices"])])
-        shaped = self._rebuilt(parsed) if mended else self._spliced(data, parsed)
-        return None if shaped == data else shaped
+        if [told for choice in parsed["choices"] for told in self._told(choice)] != [text]:
+            return None
+        return self._rebuilt(parsed) if mended else self._spliced(data, parsed)
+
+    def _told(self, choice: Json) -> list[str]:
+        return [text for text in _said(choice.get("delta") if self._chat else choice) if text]
 
     def closing(self) -> bytes:
         """The finish that an engine forgot."""
