@@ -73,7 +73,7 @@ class Shaper:
         parsed = parsed_object(item) if isinstance(item, bytes) else item
         if parsed is not None and parsed.get("error"):
             raise EngineFailed("The engine met an error.")
-        if parsed is None or not _are_objects(parsed.get("choices")):
+        if parsed is None or not _are_choices(parsed.get("choices")):
             self._bad += 1
             if self._bad > BAD_EVENTS:
                 raise UnreadableAnswer("The engine's answer cannot be read.")
@@ -122,7 +122,7 @@ class Shaper:
     def whole(self, answer: Json) -> str:
         """Mends the answer in place, all but its usage, and returns its text. Raises UnreadableAnswer."""
         choices = answer.get("choices")
-        if not choices or not _are_objects(choices):
+        if not choices or not _are_choices(choices):
             raise UnreadableAnswer("The engine's answer cannot be read.")
         self._name(answer)
         text = ""
@@ -227,8 +227,14 @@ def timed(timings: object) -> Json | None:
     return {"prompt_tokens": prompt + cached, "completion_tokens": completion, "cached_tokens": cached}
 
 
-def _are_objects(found: object) -> bool:
-    return isinstance(found, list) and all(isinstance(one, dict) for one in found)
+def _are_choices(found: object) -> bool:
+    return isinstance(found, list) and all(map(_is_choice, found))
+
+
+def _is_choice(one: object) -> bool:
+    if not isinstance(one, dict) or isinstance(one.get("index"), dict | list):
+        return False
+    return all(isinstance(one.get(name), dict | None) for name in ("delta", "message"))
 
 
 def _mend_message(message: Json) -> bool:

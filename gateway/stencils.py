@@ -8,13 +8,14 @@ and ends so, with the inside of a JSON string between, can mean nothing else. Th
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
 
 from gateway.engines.client import parsed_object
 
 KEPT = 3  # stencils of one stream: text, reasoning, and one more
 CREDIT = 12  # stencils that may be learned in vain before a stream is taken for one where no two events are alike
-SIGN = "tertulia text"  # stands for the text while a stencil is learned
+SIGN = token_hex(16)  # stands for the text while a stencil is learned; no engine can have said it
 
 # The inside of a JSON string. Possessive, so that a long text is one step without a way back.
 _INSIDE = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+')
