@@ -225,6 +225,7 @@ async def _tries(account: Account, routes: tuple[Route, ...]) -> AsyncGenerator[
     """
     left = routing.in_order(routes)
     while left:
+        account.clock.begin()  # the deadline of an engine tried before says nothing about this wait
         route = await lanes.enter(left, account.caller.team_id, account.clock)
         try:
             yield route, account.turn_to(route)
