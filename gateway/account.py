@@ -64,6 +64,8 @@ class Account:
         unsaid = dict(route.defaults)
         if "max_completion_tokens" in self.ask.body:
             unsaid.pop("max_tokens", None)
+        if "max_tokens" in self.ask.body:
+            unsaid.pop("max_completion_tokens", None)
         return {**unsaid, **self.ask.body}
 
     @property

@@ -52,7 +52,6 @@ class Shaper:
 
     def __init__(self, route: Route, asked_model: str, kind: Kind, dialect: Dialect = OPENAI) -> None:
         self.answer_id = ""
-        self.finished = False
         self.backend = {"engine_type": route.engine.type, "machine_name": route.engine.machine_name}
         self._model = asked_model
         self._model_bytes = b'"model":' + json.dumps(asked_model, ensure_ascii=False).encode()
@@ -61,8 +60,14 @@ class Shaper:
         self._chat = kind is Kind.CHAT
         self._bad = 0  # events that could not be read
         self._stencils = Stencils()
-        self._begun: set[int] = set()  # choices that have had their role
+        self._begun: set[object] = set()  # choices that have had their role
+        self._ended: set[object] = set()  # choices that have said why they end
         self._base: Json = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice has said why it ends."""
+        return bool(self._begun) and self._begun <= self._ended
 
     def event(self, item: Item) -> Shaped | None:
         """None for an event that cannot be read. Raises UnreadableAnswer when they become many, EngineFailed for an
@@ -93,8 +98,9 @@ class Shaper:
             told = [text for text in _said(delta) if text]
             texts += told
             counts = counts or bool(told) or _calls_tool(delta)
-            finishes = finishes or bool(choice.get("finish_reason"))
-        self.finished = self.finished or finishes
+            if choice.get("finish_reason"):
+                finishes = True
+                self._ended.add(choice.get("index", 0))
         data = self._rebuilt(parsed) if mended or not isinstance(item, bytes) else self._spliced(item, parsed)
         if finishes:
             data = self._with_backend(data)
@@ -112,8 +118,9 @@ class Shaper:
     def closing(self) -> bytes:
         """The finish that an engine forgot."""
         said: Json = {"delta": {}} if self._chat else {"text": ""}
-        choice = {"index": 0, **said, "finish_reason": "stop"}
-        return self._with_backend(written({**self._base, "choices": [choice]}))
+        left = list(self._begun - self._ended) or [0]
+        choices = [{"index": index, **said, "finish_reason": "stop"} for index in left]
+        return self._with_backend(written({**self._base, "choices": choices}))
 
     def usage(self, counts: Counts, reported: Mapping[str, Any]) -> bytes:
         """The one event that carries usage, for callers who asked for it."""

@@ -635,7 +635,7 @@ async def tool(stage: Stage) -> None:
 async def choices(stage: Stage) -> None:
     """`n` of the request (2) answers at once, three deltas each, by turns; the first ends before the last of others.
 
-    With `cut` the connection ends once the first has finished.
+    With `cut` the connection ends once the first has finished; with `forget` the others do not say that they have.
     """
     number = int(stage.body.get("n") or 2)
     if not stage.streamed:
@@ -652,7 +652,8 @@ async def choices(stage: Stage) -> None:
             stage.exchange.deltas += 1
     for index in range(number):
         await stage.event(stage.chunk({"content": "word2 "}, index=index))
-        await stage.event(stage.chunk({}, finish="stop", index=index))
+        if index == 0 or "forget" not in stage.given:
+            await stage.event(stage.chunk({}, finish="stop", index=index))
         stage.exchange.deltas += 1
         if "cut" in stage.given:
             await stage.connection.end()
