@@ -717,6 +717,12 @@ async def refuses(stage: Stage) -> None:
     await stage.text(int(stage.number("code", 400)), kind, raw)
 
 
+ODD_VECTORS: Json = {
+    "nan": [float("nan")], "nan64": "AADAfw==", "word": ["x"], "short": "QUJD", "text": "###", "big": [10**400],
+    "object": {}, "null": None,
+}  # fmt: skip
+
+
 async def embed(stage: Stage) -> None:
     """Embeddings. `encoding` is used whatever is asked for; `usage=0` leaves it out; `odd` names a fault."""
     given = embedded(stage.body.get("input"))
@@ -736,7 +742,7 @@ async def embed(stage: Stage) -> None:
     elif odd == "extra":
         data[0]["_debug_info"] = CANARY
     elif odd:
-        data[0]["embedding"] = {"nan": [float("nan")], "word": ["x"], "short": "QUJD", "big": [10**400]}[odd]
+        data[0]["embedding"] = ODD_VECTORS[odd]
     await stage.text(200, "application/json", json.dumps(answer, indent=1).encode())
 
 
