@@ -214,6 +214,11 @@ def test_ollama_makes_embeddings_natively(api: Api, encoding: str) -> None:
     assert counted(api.row()) == ("embeddings", 3, 0, "upstream")
 
 
+def test_ollama_makes_them_as_long_as_asked_for(api: Api) -> None:
+    api.offer("ollama", type="ollama")
+    assert vectors(embed(api, "one text", "shared", dimensions=2)) == [vector("one text", 2)]
+
+
 def test_ollama_takes_no_token_ids(api: Api) -> None:
     api.offer("ollama", type="ollama")
     error = embed(api, [[5, 6]], "shared").json()["error"]
