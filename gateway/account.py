@@ -88,6 +88,8 @@ class Account:
         unsaid = dict(route.defaults)
         if "max_completion_tokens" in self.ask.body:
             unsaid.pop("max_tokens", None)
+        if "max_tokens" in self.ask.body:
+            unsaid.pop("max_completion_tokens", None)
         return {**unsaid, **self.ask.body}
 
     @property
@@ -173,12 +175,13 @@ class Account:
 
     def _embeddings(self, item: Item) -> bytes:
         found = embeddings.read(item)
+        encoding = self.ask.body.get("encoding_format", "float")
+        vectors = embeddings.vectors(item, found, encoding=encoding)  # before it is billed: it may be none
         self._meter.whole("", found.get("usage"))
         counts = self._meter.counts(complete=True)
         usage = {"prompt_tokens": counts.prompt_tokens, "total_tokens": counts.prompt_tokens}
         more: Json = {"model": self.ask.model, "usage": usage, "backend": self._shaper.backend}
-        encoding = self.ask.body.get("encoding_format", "float")
-        return embeddings.shaped(item, found, encoding=encoding, more={**more, **self._dialect.answer})
+        return embeddings.shaped(vectors, {**more, **self._dialect.answer})
 
     def last_events(self) -> list[bytes]:
         """What is left to hand out once the account is closed."""

@@ -51,15 +51,20 @@ class Shaper:
 
     def __init__(self, route: Route, asked_model: str, kind: Kind, dialect: Dialect = OPENAI) -> None:
         self.answer_id = ""
-        self.finished = False
         self.backend = {"engine_type": route.engine.type, "machine_name": route.engine.machine_name}
         self._model = asked_model
         self._dialect = dialect
         self._chat = kind is Kind.CHAT
         self._bad = 0  # events that could not be read
         self.stencils = Stencils()  # for events like those before: to be tried first
-        self._begun: set[int] = set()  # choices that have had their role
+        self._begun: set[object] = set()  # choices that have had their role
+        self._ended: set[object] = set()  # choices that have said why they end
         self._base: Json = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice has said why it ends."""
+        return bool(self._begun) and self._begun <= self._ended
 
     def event(self, item: Item) -> Shaped | None:
         """None for an event that cannot be read. Raises UnreadableAnswer when they become many, EngineFailed for an
@@ -68,7 +73,7 @@ class Shaper:
         parsed = parsed_object(item) if isinstance(item, bytes) else item
         if parsed is not None and is_error(parsed):
             raise EngineFailed("The engine met an error.")
-        if parsed is None or not _are_objects(parsed.get("choices")):
+        if parsed is None or not _are_choices(parsed.get("choices")):
             self._bad += 1
             if self._bad > BAD_EVENTS:
                 raise UnreadableAnswer("The engine's answer cannot be read.")
@@ -88,8 +93,9 @@ class Shaper:
             told = self._told(choice)
             texts += told
             counts = counts or bool(told) or _calls_tool(choice.get("delta"))
-            finishes = finishes or bool(choice.get("finish_reason"))
-        self.finished = self.finished or finishes
+            if choice.get("finish_reason"):
+                finishes = True
+                self._ended.add(choice.get("index", 0))
         data = self._rebuilt(parsed) if mended or not isinstance(item, bytes) else self._spliced(item, parsed)
         if finishes:
             data = self._with_backend(data)
@@ -100,7 +106,7 @@ class Shaper:
     def _like(self, data: bytes, text: str) -> bytes | None:
         """An event whose like has just been shaped, as it goes out; None unless this is all that it says."""
         parsed = parsed_object(data)
-        if parsed is None or not _are_objects(parsed.get("choices")):
+        if parsed is None or not _are_choices(parsed.get("choices")):
             return None
         mended = any([self._strange(parsed), *map(self._mend_choice, parsed["choices"])])
         if [told for choice in parsed["choices"] for told in self._told(choice)] != [text]:
@@ -113,8 +119,9 @@ class Shaper:
     def closing(self) -> bytes:
         """The finish that an engine forgot."""
         said: Json = {"delta": {}} if self._chat else {"text": ""}
-        choice = {"index": 0, **said, "finish_reason": "stop"}
-        return self._with_backend(written({**self._base, "choices": [choice]}))
+        left = list(self._begun - self._ended) or [0]
+        choices = [{"index": index, **said, "finish_reason": "stop"} for index in left]
+        return self._with_backend(written({**self._base, "choices": choices}))
 
     def usage(self, counts: Counts, reported: Mapping[str, Any]) -> bytes:
         """The one event that carries usage, for callers who asked for it."""
@@ -123,7 +130,7 @@ class Shaper:
     def whole(self, answer: Json) -> str:
         """Mends the answer in place, all but its usage, and returns its text. Raises UnreadableAnswer."""
         choices = answer.get("choices")
-        if not choices or not _are_objects(choices):
+        if not choices or not _are_choices(choices):
             raise UnreadableAnswer("The engine's answer cannot be read.")
         self._name(answer)
         text = ""
@@ -233,8 +240,14 @@ def is_error(found: Json) -> bool:
     return bool(found.get("error")) or found.get("object") == "error"
 
 
-def _are_objects(found: object) -> bool:
-    return isinstance(found, list) and all(isinstance(one, dict) for one in found)
+def _are_choices(found: object) -> bool:
+    return isinstance(found, list) and all(map(_is_choice, found))
+
+
+def _is_choice(one: object) -> bool:
+    if not isinstance(one, dict) or isinstance(one.get("index"), dict | list):
+        return False
+    return all(isinstance(one.get(name), dict | None) for name in ("delta", "message"))
 
 
 def _mend_message(message: Json) -> bool:

@@ -13,17 +13,23 @@ from accounts.database import in_database
 from accounts.models import ApiKey
 from billing.reports import KeyUsage, Sums, usage_of_key
 from gateway.errors import Unavailable
-from gateway.snapshot import RETRY_AFTER
+from gateway.snapshot import RETRY_AFTER, holder
 
 type Json = dict[str, Any]
 
 
 async def consumption(caller: Caller) -> Json:
     """Of a caller with a key: today and this month, in the team's zone. Raises Unavailable while PostgreSQL is away."""
+    if not holder.fresh:  # a try would hold a thread of the database's until the pool gives up
+        raise _away()
     try:
         return await in_database(_told, caller.key_id or 0, timezone.now())
     except (DatabaseError, psycopg.Error) as error:
-        raise Unavailable("The database cannot be reached. Try again later.", retry_after=RETRY_AFTER) from error
+        raise _away() from error
+
+
+def _away() -> Unavailable:
+    return Unavailable("The database cannot be reached. Try again later.", retry_after=RETRY_AFTER)
 
 
 def _told(key_id: int, now: datetime) -> Json:

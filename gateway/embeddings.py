@@ -6,6 +6,7 @@ more than all the rest of a request.
 
 import base64
 import json
+import math
 import re
 from array import array
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ _DECODER = json.JSONDecoder()
 def read(item: Item) -> Json:
     """The answer as an object. Raises UnreadableAnswer, or EngineFailed for an error in its place."""
     try:
-        found = json.loads(item) if isinstance(item, bytes) else item
+        found = json.loads(item.decode(), parse_constant=_no_number) if isinstance(item, bytes) else item
     except (ValueError, RecursionError) as error:
         raise UnreadableAnswer("The engine's answer is not JSON.") from error
     if isinstance(found, dict) and is_error(found):
@@ -35,15 +36,18 @@ def read(item: Item) -> Json:
     return found
 
 
-def shaped(item: Item, found: Json, *, encoding: str, more: Mapping[str, Any]) -> bytes:
+def shaped(vectors: bytes, more: Mapping[str, Any]) -> bytes:
     """The answer as it goes out, with the fields of `more` beside the vectors."""
+    return b'{"object":"list","data":' + vectors + b"," + written(more)[1:]
+
+
+def vectors(item: Item, found: Json, *, encoding: str) -> bytes:
+    """The list of vectors as it goes out. Raises UnreadableAnswer for what is none in the engine's own encoding."""
     data = found["data"]
     wanted = str if encoding == "base64" else list
     as_wanted = all(type(one["embedding"]) is wanted and one.keys() == _KEYS for one in data)
     raw = _raw_data(item, data) if as_wanted else None
-    if raw is None:
-        raw = written([_embedding(place, one["embedding"], wanted) for place, one in enumerate(data)])
-    return b'{"object":"list","data":' + raw + b"," + written(more)[1:]
+    return written([_embedding(place, one, wanted) for place, one in enumerate(data)]) if raw is None else raw
 
 
 _KEYS = {"object", "index", "embedding"}
@@ -68,21 +72,30 @@ def _raw_data(item: Item, data: Sequence[Any]) -> bytes | None:
     return None
 
 
-def _embedding(place: int, vector: str | list[float], wanted: type) -> Json:
-    return {"object": "embedding", "index": place, "embedding": vector if type(vector) is wanted else _turned(vector)}
+def _embedding(place: int, one: Json, wanted: type) -> Json:
+    vector, index = one["embedding"], one.get("index")
+    turned = vector if type(vector) is wanted else _turned(vector)
+    return {"object": "embedding", "index": index if type(index) is int else place, "embedding": turned}
 
 
 def _turned(vector: str | list[float]) -> str | list[float]:
     """From base64 of little-endian 32-bit floats to numbers, or the other way."""
-    if isinstance(vector, list):
-        return base64.b64encode(_little(array("f", vector)).tobytes()).decode()
     try:
-        return list(_little(array("f", base64.b64decode(vector, validate=True))))
-    except ValueError as error:
+        if isinstance(vector, list):
+            return base64.b64encode(_little(array("f", vector)).tobytes()).decode()
+        numbers = list(_little(array("f", base64.b64decode(vector, validate=True))))
+    except (ValueError, OverflowError) as error:
         raise UnreadableAnswer("The engine's answer cannot be read.") from error
+    if not all(map(math.isfinite, numbers)):
+        raise UnreadableAnswer("The engine's answer holds what is no number.")
+    return numbers
 
 
 def _little(numbers: "array[float]") -> "array[float]":
     if byteorder == "big":
         numbers.byteswap()
     return numbers
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")

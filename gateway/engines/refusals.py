@@ -26,7 +26,8 @@ _PRIVATE = re.compile(
     r"\b[a-z][a-z0-9+.-]*://\S+"  # addresses
     r"|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b|\blocalhost(?::\d+)?\b"  # machines
     r"|\bBearer\s+\S+|\bsk-[\w-]{6,}"  # keys
-    r"|(?:/[\w.-]+){2,}",  # files
+    r"|(?:/[\w.-]+){2,}"  # files
+    r"|\brate.?limit\w*",  # which clients take for a 429, whatever the status
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(r"context (?:length|size|window)|maximum context|too many tokens", re.IGNORECASE)

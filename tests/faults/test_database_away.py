@@ -119,6 +119,7 @@ def test_without_postgresql_known_keys_go_on_and_after_it_returns_nothing_is_los
             calls.wait_for_more(100)
             unseen = call(client, server.url, new_secret())
             malformed = call(client, server.url, "sk-tert-nothing")
+            consumed = client.get(f"{server.url}/v1/usage", headers={"authorization": f"Bearer {secrets[0]}"})
             database.revive()
             server.wait_for(200)
             calls.wait_for_more(20)
@@ -128,6 +129,8 @@ def test_without_postgresql_known_keys_go_on_and_after_it_returns_nothing_is_los
 
     assert (unseen.status_code, "retry-after" in unseen.headers) == (503, True)
     assert malformed.status_code == 401
+    assert (consumed.status_code, "retry-after" in consumed.headers) == (503, True)
+    assert consumed.json()["error"]["code"] == "service_unavailable"
     assert Counter(status for status, _ in calls.answered) == {200: len(calls.answered)}
     assert median(waits) <= REVOKED_WITHIN, waits
     assert server.terminate() == 0

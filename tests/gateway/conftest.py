@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 
 from accounts.models import Team
+from accounts.secrets import encrypt
 from billing.ledger import ensure_partitions
 from billing.models import UsageRecord
 from billing.shipper import Shipper
@@ -60,10 +61,23 @@ class Api:
             ServedModel.objects.get_or_create(engine=engine, public_id=model, defaults={"engine_model": model})
         self.reload()
 
+    def offer(self, name: str, url: str = "", *, public: str = "shared", model: str = "plain", **more: Any) -> Engine:
+        """One more engine, the fault engine unless another address is given, and a model of it."""
+        defaults = more.pop("defaults", {})
+        more = {"type": "openai", "url": url or self.engine.url, "secret": encrypt(SECRET), **more}
+        engine = Engine.objects.create(name=name, **more)
+        ServedModel.objects.create(engine=engine, public_id=public, engine_model=model, defaults=defaults)
+        self.reload()
+        return engine
+
+    def run[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Does the work where the gateway runs."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
+
     def reload(self) -> None:
         """Loads the snapshot anew, as a notification would."""
         holder._snapshot = None
-        asyncio.run_coroutine_threadsafe(holder.refresh(), self.loop).result(10)
+        self.run(holder.refresh())
 
     def rows(self, least: int = 0) -> list[UsageRecord]:
         """The log, once it holds at least so many rows: a spool file is shipped after the next one has begun."""
