@@ -32,6 +32,7 @@ def make_key(
     owner: User | None = None,
     models: list[str] | None = None,
     expires_at: datetime | None = None,
+    dialect: str = "",
 ) -> IssuedKey:
     name = name or f"key-{next(_numbers)}"
-    return issue_key(team=team, name=name, by=None, owner=owner, models=models, expires_at=expires_at)
+    return issue_key(team=team, name=name, by=None, owner=owner, models=models, expires_at=expires_at, dialect=dialect)

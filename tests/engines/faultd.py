@@ -12,6 +12,7 @@ SCENARIOS at the foot of the file lists every scenario.
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import gzip
 import json
@@ -19,6 +20,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from email.utils import formatdate
@@ -60,6 +62,22 @@ def count_prompt(body: Json) -> int:
 def words(n: int) -> list[str]:
     """The deltas of an ordinary answer."""
     return [f"word{i} " for i in range(n)]
+
+
+def vector(given: object, dimensions: int = 4) -> list[float]:
+    """The embedding of a text or of token ids: numbers that 32 bits hold exactly."""
+    seed = zlib.crc32(json.dumps(given).encode())
+    return [((seed >> place) % 256 - 128) / 64 + 1 / 128 for place in range(dimensions)]
+
+
+def packed(numbers: list[float]) -> str:
+    """As base64 of little-endian 32-bit floats."""
+    return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+
+
+def embedded(given: Any) -> list[Any]:
+    """What each embedding of a request is of: a text, texts, token ids or lists of them."""
+    return given if isinstance(given, list) and not all(isinstance(one, int) for one in given) else [given]
 
 
 def _text_of(message: Json) -> str:
@@ -183,8 +201,10 @@ class Stage:
         self.exchange.reported = found
         return found
 
-    def chunk(self, delta: Json | None = None, *, finish: str | None = None, **more: Any) -> Json:
-        choice: Json = {"index": 0, "finish_reason": finish}
+    def chunk(self, delta: Json | None = None, *, finish: str | None = None, index: int = 0, **more: Any) -> Json:
+        choice: Json = {"index": index, "finish_reason": finish}
+        if self.body.get("logprobs") and delta and delta.get("content"):
+            choice["logprobs"] = _logprobs(delta["content"])
         if self.chat:
             choice["delta"] = delta or {}
         else:
@@ -220,8 +240,10 @@ class Stage:
     async def deltas(self, texts: list[str]) -> None:
         """`gap` ms apart; after `hold` of them the answer waits until the test lets it go on."""
         gap, hold = self.number("gap", 0), self.number("hold", -1)
+        counted = bool((self.body.get("stream_options") or {}).get("continuous_usage_stats"))
         for text in texts:
-            await self.event(self.chunk({"content": text}))
+            more = {"usage": self.usage(self.exchange.deltas + 1)} if counted else {}
+            await self.event(self.chunk({"content": text}, **more))
             self.exchange.deltas += 1
             await self.connection.pause(gap)
             while self.exchange.deltas == hold and not self.exchange.released:
@@ -263,6 +285,11 @@ class Stage:
         if usage:
             await self.last_usage(self.usage(len(texts)))
         await self.done()
+
+
+def _logprobs(text: str) -> Json:
+    token = {"token": text, "logprob": -0.25, "bytes": list(text.encode()), "top_logprobs": []}
+    return {"content": [token], "refusal": None}
 
 
 type Scenario = Callable[[Stage], Awaitable[None]]
@@ -605,6 +632,113 @@ async def tool(stage: Stage) -> None:
     await stage.done()
 
 
+async def choices(stage: Stage) -> None:
+    """`n` of the request (2) answers at once, three deltas each, by turns; the first ends before the last of others.
+
+    With `cut` the connection ends once the first has finished.
+    """
+    number = int(stage.body.get("n") or 2)
+    if not stage.streamed:
+        whole = stage.whole("word0 word1 word2 ", stage.usage(3 * number))
+        whole["choices"] = [{**whole["choices"][0], "index": index} for index in range(number)]
+        await stage.json(200, whole)
+        return
+    await stage.begin()
+    for index in range(number):
+        await stage.event(stage.chunk({"role": "assistant", "content": ""}, index=index))
+    for text in words(3)[:2]:
+        for index in range(number):
+            await stage.event(stage.chunk({"content": text}, index=index))
+            stage.exchange.deltas += 1
+    for index in range(number):
+        await stage.event(stage.chunk({"content": "word2 "}, index=index))
+        await stage.event(stage.chunk({}, finish="stop", index=index))
+        stage.exchange.deltas += 1
+        if "cut" in stage.given:
+            await stage.connection.end()
+            return
+    await stage.last_usage(stage.usage(3 * number))
+    await stage.done()
+
+
+async def created(stage: Stage) -> None:
+    """As ok, and `created` is another in every event."""
+    await stage.begin()
+    for place, text in enumerate(words(stage.n)):
+        said = {"role": "assistant", "content": text} if place == 0 else {"content": text}
+        await stage.event({**stage.chunk(said), "created": 1_790_000_000 + place})
+        stage.exchange.deltas += 1
+    await stage.finish()
+    await stage.last_usage(stage.usage(stage.n))
+    await stage.done()
+
+
+async def crlf(stage: Stage) -> None:
+    """As ok, and lines end with CRLF; `size` bytes a write (7)."""
+    await stage.begin()
+    chunks = [stage.chunk({"content": text}) for text in words(stage.n)]
+    usage = {**stage.chunk(), "choices": [], "usage": stage.usage(stage.n)}
+    events = [*map(json.dumps, [stage.chunk({"role": "assistant", "content": ""}), *chunks, stage.chunk(finish="stop"),
+                                usage]), "[DONE]"]  # fmt: skip
+    raw = "".join(f"data: {event}\r\n\r\n" for event in events).encode()
+    size = int(stage.number("size", 7))
+    for place in range(0, len(raw), size):
+        await stage.connection.write(raw[place : place + size])
+    stage.exchange.deltas = stage.n
+    await stage.connection.end()
+
+
+async def timings(stage: Stage) -> None:
+    """llama.cpp's running count in every event, and no usage; `cached` of the prompt's tokens (2) were known."""
+    cached = int(stage.number("cached", 2))
+
+    def counted(completion: int) -> Json:
+        return {"prompt_n": stage.prompt_tokens - cached, "cache_n": cached, "predicted_n": completion,
+                "prompt_ms": 1.5, "predicted_per_second": 50.0}  # fmt: skip
+
+    if not stage.streamed:
+        await stage.json(200, {**stage.whole("".join(words(stage.n)), None), "timings": counted(stage.n)})
+        return
+    await stage.begin()
+    await stage.role()
+    for place, text in enumerate(words(stage.n), start=1):
+        await stage.event(stage.chunk({"content": text}, timings=counted(place)))
+        stage.exchange.deltas += 1
+    await stage.event(stage.chunk(finish="stop", timings=counted(stage.n)))
+    await stage.done()
+
+
+async def refuses(stage: Stage) -> None:
+    """The status `code` (400) with the body that the request's `refusal` holds, JSON or text."""
+    told = stage.body.get("refusal") or {}
+    raw = told.encode() if isinstance(told, str) else json.dumps(told).encode()
+    kind = "text/html" if isinstance(told, str) else "application/json"
+    await stage.text(int(stage.number("code", 400)), kind, raw)
+
+
+async def embed(stage: Stage) -> None:
+    """Embeddings. `encoding` is used whatever is asked for; `usage=0` leaves it out; `odd` names a fault."""
+    given = embedded(stage.body.get("input"))
+    wanted = stage.given.get("encoding") or stage.body.get("encoding_format") or "float"
+    vectors = [vector(one, int(stage.body.get("dimensions") or 4)) for one in given]
+    data = [
+        {"object": "embedding", "index": place, "embedding": packed(one) if wanted == "base64" else one}
+        for place, one in enumerate(vectors)
+    ]
+    answer: Json = {"object": "list", "data": data, "model": stage.exchange.model}
+    if stage.given.get("usage") != "0":
+        tokens = sum(len(one.split()) if isinstance(one, str) else len(one) for one in given)
+        answer["usage"] = stage.exchange.reported = {"prompt_tokens": tokens, "total_tokens": tokens}
+    odd = stage.given.get("odd", "")
+    if odd == "order":
+        data.reverse()
+    elif odd == "extra":
+        data[0]["_debug_info"] = CANARY
+    elif odd:
+        data[0]["embedding"] = {"nan": [float("nan")], "word": ["x"], "short": "QUJD", "big": [10**400]}[odd]
+    await stage.text(200, "application/json", json.dumps(answer, indent=1).encode())
+
+
 SCENARIOS: dict[str, Scenario] = {
     "ok": ok, "drip": drip, "slow": slow, "echo": echo, "bytes": bytewise, "hang": hang, "hang-headers": hang_headers,
     "stall": stall, "comments": comments, "rst": rst, "cut": cut, "eof": eof, "bad-chunk": bad_chunk, "refuse": refuse,
@@ -613,12 +747,22 @@ SCENARIOS: dict[str, Scenario] = {
     "error200": error200, "error-event": error_event, "error-late": error_late, "html": html, "json": json_for_stream,
     "429": too_many, "status": status, "context": context, "redirect": redirect, "unicode": unicode,
     "bad-utf8": bad_utf8, "reasoning": reasoning, "bare": bare, "huge-line": huge_line, "huge-body": huge_body,
-    "bomb": bomb, "cookie": cookie, "tool": tool,
+    "bomb": bomb, "cookie": cookie, "tool": tool, "choices": choices, "created": created, "crlf": crlf,
+    "timings": timings, "refuses": refuses, "embed": embed,
 }  # fmt: skip
+# Those that an engine can come to whatever it speaks.
+FAILING = frozenset({"hang", "refuse", "429", "html", "redirect"})
 
 
 async def _ollama(stage: Stage) -> None:
     """Ollama's native answer: n words as JSON lines, counts in the last one."""
+    if stage.exchange.scenario in {"status", "context"}:
+        told = "the input length exceeds the context length" if stage.exchange.scenario == "context" else "no luck"
+        await stage.json(int(stage.number("code", 400)), {"error": told})
+        return
+    if stage.exchange.path == "/api/embed":
+        await _ollama_embed(stage)
+        return
     generated = stage.exchange.path.startswith("/api/generate")
     gap = stage.number("gap", 0)
 
@@ -641,6 +785,15 @@ async def _ollama(stage: Stage) -> None:
     await stage.connection.end()
 
 
+async def _ollama_embed(stage: Stage) -> None:
+    given = stage.body.get("input")
+    texts = given if isinstance(given, list) else [given]
+    tokens = sum(len(text.split()) for text in texts)
+    counts = {} if stage.given.get("usage") == "0" else {"prompt_eval_count": tokens}
+    vectors = [vector(text, int(stage.body.get("dimensions") or 4)) for text in texts]
+    await stage.json(200, {"model": stage.exchange.model, "embeddings": vectors, "total_duration": 1, **counts})
+
+
 class Faultd:
     """The server itself, inside one event loop."""
 
@@ -648,6 +801,9 @@ class Faultd:
         self.models, self.secret = models, secret
         self.requests: list[Exchange] = []
         self.port = 0
+        self.well = True  # False: whoever looks is answered with 503
+        self.failing = 0  # so many calls from now on are answered with `failing_with`
+        self.failing_with = 503
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, port: int, ready: Callable[[], None]) -> None:
@@ -713,9 +869,14 @@ class Faultd:
             "/v1/models": {"object": "list", "data": cards},
             "/api/tags": {"models": [{"name": name, "model": name} for name in self.models]},
             "/api/version": {"version": "0.0.1-fault"},
+            "/health": {"status": "ok"},
+            "/props": {"default_generation_settings": {"n_ctx": CONTEXT // 2}, "total_slots": 2},
             "/_log": {"requests": [asdict(exchange) for exchange in self.requests], "now": time.monotonic()},
         }
         page = pages.get(stage.exchange.path)
+        if not self.well and stage.exchange.path != "/_log":
+            await stage.error(503, "loading")
+            return
         await (stage.json(200, page) if page is not None else stage.error(404, "no such page"))
 
     async def _complete(self, stage: Stage) -> None:
@@ -728,9 +889,15 @@ class Faultd:
         name, _, rest = chosen.partition(" ")[0].removeprefix("fault:").partition("?")
         stage.given = dict(parse_qsl(rest))
         stage.exchange.scenario = name if chosen.startswith("fault:") else "ok"
-        if stage.exchange.path.startswith("/api/"):
+        if self.failing:
+            self.failing -= 1
+            await stage.error(self.failing_with, "not now")
+            return
+        if stage.exchange.path.startswith("/api/") and stage.exchange.scenario not in FAILING:
             await _ollama(stage)
             return
+        if stage.exchange.path.endswith("/embeddings") and stage.exchange.scenario == "ok":
+            stage.exchange.scenario = "embed"
         scenario = SCENARIOS.get(stage.exchange.scenario)
         await (scenario(stage) if scenario else stage.error(404, f"no scenario {name}"))
 
@@ -757,6 +924,25 @@ class FaultEngine:
     def completions(self) -> list[Exchange]:
         """The requests that asked for an answer."""
         return [exchange for exchange in self.requests if exchange.model]
+
+    def at_once(self) -> int:
+        """The most answers that were in the making at the same time."""
+        now = time.monotonic()
+        spans = [(one.began_at, one.closed_at or one.ended_at or now) for one in self.completions()]
+        return max((sum(begin <= moment < end for begin, end in spans) for moment, _ in spans), default=0)
+
+    def fail_next(self, calls: int, status: int = 503) -> None:
+        """So many calls from now on are answered with this status."""
+        self._faultd.failing, self._faultd.failing_with = calls, status
+
+    @property
+    def well(self) -> bool:
+        """Whether it says that it is, to whoever looks."""
+        return self._faultd.well
+
+    @well.setter
+    def well(self, well: bool) -> None:
+        self._faultd.well = well
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 10) -> None:
         """Waits until the condition holds; fails after a generous while."""
