@@ -9,7 +9,7 @@ PYTHONS := python3.13 python3.14 python3.12 python3
 PYTHON = $(shell for p in $(PYTHONS); do $$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps
-LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --custom-compile-command "make lock"
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.12 --custom-compile-command "make lock"
 # Settings that the checks are made with: production's, over https, with a secret that is used for nothing else.
 CHECKED := env -u DATABASE_URL DEBUG=0 BASE_URL=https://llm.example.org TRUSTED_PROXIES=10.0.0.0/8 EMAIL_URL=smtp+tls://mail.example.org:587 \
 	SECRET_KEY=only-for-checks-9f8e7d6c5b4a39281706f5e4d3c2b1a0c9d8e7
@@ -49,7 +49,7 @@ bench: .venv/.dev .venv-litellm/.ready ## every benchmark in bench/, with its ca
 
 lock: .venv/.dev ## renew the locks from pyproject.toml and each requirements.in
 	@$(LOCK) pyproject.toml -o requirements.lock
-	@$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+	@$(LOCK) pyproject.toml --group dev --extra uvicorn -o requirements-dev.lock
 	@$(LOCK) pyproject.toml --extra local -o requirements-local.lock
 	@for folder in tests/real_engine tests/clients bench/litellm; do \
 		$(LOCK) $$folder/requirements.in -o $$folder/requirements.lock || exit 1; done

@@ -104,7 +104,7 @@ async def _known(headers: Mapping[bytes, bytes], reply: Reply) -> Caller:
 
 def _allow(method: str, allowed: str) -> None:
     if method != allowed:
-        raise MethodNotAllowed(f"Use {allowed} here.")
+        raise MethodNotAllowed(allowed)
 
 
 async def _read(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:

@@ -89,6 +89,10 @@ class MethodNotAllowed(GatewayError):
     type = "invalid_request_error"
     code = "method_not_allowed"
 
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"Use {allowed} here.")
+        self.allowed = allowed
+
 
 class RepeatedRequest(GatewayError):
     status = 409

@@ -7,6 +7,7 @@ the header cost nothing here; those with it ask PostgreSQL, and are refused whil
 
 import hashlib
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -29,6 +30,8 @@ from gateway.snapshot import RETRY_AFTER
 logger = logging.getLogger(__name__)
 
 LONGEST = 255  # characters of the header
+NAME = r"^[!-~]([ -~]*[!-~])?$"  # what other servers on the way leave as it is
+_NAME = re.compile(NAME)
 REMEMBERED = timedelta(hours=24)
 AWAY = (DatabaseError, psycopg.Error)
 
@@ -41,9 +44,9 @@ async def once(
 
     Raises BadRequest, RepeatedRequest, RepeatedOtherwise, and Unavailable while PostgreSQL is away.
     """
-    text = name.decode("latin-1").strip()
-    if not text or len(text) > LONGEST or not text.isprintable():
-        raise BadRequest(f"An Idempotency-Key has 1 to {LONGEST} printable characters.", param="idempotency-key")
+    text = name.decode("latin-1").strip(" \t")
+    if len(text) > LONGEST or not _NAME.fullmatch(text):
+        raise BadRequest(f"An Idempotency-Key has 1 to {LONGEST} printable ASCII characters.", param="idempotency-key")
     place = {"key_id": caller.key_id, "path": path, "name": text}
     try:
         await in_database(_claim, caller, place, hashlib.sha256(body).digest(), call.request.id)

@@ -219,8 +219,8 @@ def _values(schema: Json) -> str:
 
 
 def _words(schema: Json) -> str:
-    """The words that it must be one of."""
-    words = [schema["const"]] if "const" in schema else schema.get("enum", [])
+    """The words that it must be one of, or that it usually is."""
+    words = [schema["const"]] if "const" in schema else schema.get("enum", schema.get("examples", []))
     words = words or [word for way in schema.get("anyOf", []) for word in way.get("enum", [])]
     return " · ".join(word for word in words if word)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.completions import Call, Events, Head
 from gateway.dialects import OPENAI
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, MethodNotAllowed
 
 type Message = MutableMapping[str, Any]
 type Send = Callable[[Message], Awaitable[None]]
@@ -94,6 +94,8 @@ class Reply:
         more: Headers = []
         if error.retry_after is not None:
             more.append((b"retry-after", str(error.retry_after).encode()))
+        if isinstance(error, MethodNotAllowed):
+            more.append((b"allow", error.allowed.encode()))
         if error.status == 401:
             more.append((b"www-authenticate", b"Bearer"))
         if not error.retry:

@@ -43,6 +43,16 @@ WHOLE: Mapping[str, tuple[int, int]] = {
 }
 MAX_INPUTS = 2048  # texts of one request for embeddings, as OpenAI has it
 OBJECTS = ("options", "stream_options", "response_format", "metadata", "logit_bias")
+FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(OBJECTS, dict),
+    **dict.fromkeys(("stream", "echo", "parallel_tool_calls"), bool),
+    **dict.fromkeys(("user", "suffix", "reasoning_effort"), str),
+    "tools": list,
+}
+MESSAGE_FIELDS: Mapping[str, type] = {"name": str, "tool_call_id": str, "tool_calls": list}
+TOOL_FIELDS: Mapping[str, type] = {"type": str, "function": dict}
+FUNCTION_FIELDS: Mapping[str, type] = {"name": str, "description": str, "parameters": dict}
+KINDS: Mapping[type, str] = {str: "a string", bool: "true or false", dict: "an object", list: "a list"}
 OURS = ("model", "stream", "stream_options")  # what the engine gets from us alone
 # What an engine that an operator has closed may still see: what our reference documents.
 DOCUMENTED = frozenset(
@@ -105,7 +115,7 @@ def parse_completion(body: Json, dialect: Dialect = OPENAI) -> Ask:
     if "messages" in body:
         body["messages"] = _messages(body["messages"])
         return _ask(body, "completions", Kind.CHAT, dialect)
-    _check_prompt(body["prompt"])
+    body["prompt"] = _prompt(body["prompt"])
     if "max_completion_tokens" in body:  # the newer name of chat completions
         body.setdefault("max_tokens", body["max_completion_tokens"])
     ask = _ask(body, "completions", Kind.TEXT, dialect)
@@ -114,7 +124,7 @@ def parse_completion(body: Json, dialect: Dialect = OPENAI) -> Ask:
 
 def parse_embedding(body: Json, dialect: Dialect = OPENAI) -> Ask:
     _need(body, "input")
-    _check_input(body["input"])
+    body["input"] = _input(body["input"])
     if body.get("encoding_format", "float") not in ("float", "base64"):
         raise BadRequest("'encoding_format' must be 'float' or 'base64'.", param="encoding_format")
     if body.pop("stream", False) is not False:
@@ -129,8 +139,6 @@ def _ask(body: Json, endpoint: str, kind: Kind, dialect: Dialect) -> Ask:
     _check_numbers(body, dialect)
     _check_rest(body)
     stream = body.get("stream", False)
-    if not isinstance(stream, bool):
-        raise BadRequest("'stream' must be true or false.", param="stream")
     return Ask(
         endpoint=endpoint,
         kind=kind,
@@ -161,6 +169,7 @@ def _message(message: object, param: str) -> Json:
         raise BadRequest("A message must be an object.", param=param)
     if message.get("role") not in ROLES:
         raise BadRequest(f"A message's role must be one of {', '.join(ROLES)}.", param=f"{param}.role")
+    _check_kinds(message, MESSAGE_FIELDS, param)
     content = message.get("content")
     if isinstance(content, str):
         return message
@@ -200,34 +209,45 @@ def _may_be_fetched(url: str) -> bool:
         return False
 
 
-def _check_input(given: object) -> None:
+def _input(given: object) -> object:
     """A text, texts, token ids, or lists of them; none empty."""
-    if isinstance(given, str):
-        told = given != ""
-    elif isinstance(given, list) and given:
-        kinds = {type(item) for item in given}
-        told = kinds == {int} or (len(given) <= MAX_INPUTS and (_are_texts(given) or all(map(_are_ids, given))))
-    else:
-        told = False
-    if not told:
-        message = f"'input' must be a text, up to {MAX_INPUTS} texts, or token ids; none of them empty."
-        raise BadRequest(message, param="input")
+    if isinstance(given, str) and given:
+        return given
+    if isinstance(given, list) and given:
+        if (ids := _ids(given)) is not None:
+            return ids
+        if len(given) <= MAX_INPUTS:
+            if all(isinstance(item, str) and item for item in given):
+                return given
+            lists = [_ids(item) for item in given]
+            if None not in lists:
+                return lists
+    message = f"'input' must be a text, up to {MAX_INPUTS} texts, or token ids; none of them empty."
+    raise BadRequest(message, param="input")
 
 
-def _are_texts(given: Sequence[object]) -> bool:
-    return all(isinstance(item, str) and item for item in given)
+def _prompt(given: object) -> object:
+    if isinstance(given, str) or (isinstance(given, list) and {type(item) for item in given} == {str}):
+        return given
+    if (ids := _ids(given)) is not None:
+        return ids
+    raise BadRequest("'prompt' must be a string, a list of strings or a list of token ids.", param="prompt")
 
 
-def _are_ids(given: object) -> bool:
-    return isinstance(given, list) and {type(item) for item in given} == {int}
+def _ids(given: object) -> list[int] | None:
+    """A list of whole numbers that is not empty, or None."""
+    if not isinstance(given, list) or not given:
+        return None
+    kinds = {type(item) for item in given}
+    if kinds == {int}:
+        return given
+    whole = [_whole_if_equal(item) for item in given] if kinds <= {int, float} else []
+    return whole if {type(item) for item in whole} == {int} else None
 
 
-def _check_prompt(prompt: object) -> None:
-    if isinstance(prompt, str):
-        return
-    kinds = {type(item) for item in prompt} if isinstance(prompt, list) else set()
-    if kinds not in ({str}, {int}):
-        raise BadRequest("'prompt' must be a string, a list of strings or a list of token ids.", param="prompt")
+def _whole_if_equal(value: Any) -> Any:
+    """5.0 is a whole number to JSON Schema, and clients that keep floats write it; an engine gets 5."""
+    return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _check_numbers(body: Json, dialect: Dialect) -> None:
@@ -237,9 +257,10 @@ def _check_numbers(body: Json, dialect: Dialect) -> None:
         if type(value) not in {int, float} or not least <= value <= most:
             raise BadRequest(f"'{name}' must be a number between {least:g} and {most:g}.", param=name)
     for name in [name for name in WHOLE if name in body]:
-        value, bounds = body[name], WHOLE[name]
+        value, bounds = _whole_if_equal(body[name]), WHOLE[name]
         if type(value) is not int or not bounds[0] <= value <= bounds[1]:
             raise BadRequest(f"'{name}' must be a whole number between {bounds[0]} and {bounds[1]}.", param=name)
+        body[name] = value
     limits = {body[name] for name in ("max_tokens", "max_completion_tokens") if name in body}
     if len(limits) > 1:
         message = "'max_tokens' and 'max_completion_tokens' say different things; send one."
@@ -247,20 +268,47 @@ def _check_numbers(body: Json, dialect: Dialect) -> None:
 
 
 def _check_rest(body: Json) -> None:
-    for name in OBJECTS:
-        if not isinstance(body.get(name, {}), dict):
-            raise BadRequest(f"'{name}' must be an object.", param=name)
+    _check_kinds(body, FIELDS)
     stop = body.get("stop", "")
     words = stop if isinstance(stop, list) else [stop]
     if len(words) > 4 or not all(isinstance(word, str) for word in words):
         raise BadRequest("'stop' must be a string or a list of up to four strings.", param="stop")
-    if not isinstance(body.get("tools", []), list):
-        raise BadRequest("'tools' must be a list.", param="tools")
-    if not isinstance(body.get("user", ""), str):
-        raise BadRequest("'user' must be a string.", param="user")
-    num_ctx = body.get("options", {}).get("num_ctx", 1)
-    if type(num_ctx) is not int or num_ctx < 1:
-        raise BadRequest("'options.num_ctx' must be a whole number of at least 1.", param="options.num_ctx")
+    for place, tool in enumerate(body.get("tools", ())):
+        _check_tool(tool, f"tools[{place}]")
+    if not isinstance(body.get("tool_choice", ""), str | dict):
+        raise BadRequest("'tool_choice' must be a string or an object.", param="tool_choice")
+    if "logprobs" in body:
+        body["logprobs"] = _whole_if_equal(body["logprobs"])
+        if not isinstance(body["logprobs"], bool | int):
+            raise BadRequest("'logprobs' must be true, false or a whole number.", param="logprobs")
+    _check_inside(body)
+
+
+def _check_inside(body: Json) -> None:
+    stream_options = body.get("stream_options", {})
+    _check_kinds(stream_options, {"include_usage": bool}, "stream_options")
+    options = body.get("options", {})
+    if "num_ctx" in options:
+        num_ctx = _whole_if_equal(options["num_ctx"])
+        if type(num_ctx) is not int or num_ctx < 1:
+            raise BadRequest("'options.num_ctx' must be a whole number of at least 1.", param="options.num_ctx")
+        body["options"] = {**options, "num_ctx": num_ctx}
+
+
+def _check_tool(tool: object, param: str) -> None:
+    if not isinstance(tool, dict):
+        raise BadRequest("A tool must be an object.", param=param)
+    _check_kinds(tool, TOOL_FIELDS, param)
+    _check_kinds(tool.get("function") or {}, FUNCTION_FIELDS, f"{param}.function")
+
+
+def _check_kinds(given: Json, fields: Mapping[str, type], param: str = "") -> None:
+    """Fields that are absent or null may be so."""
+    for name, kind in fields.items():
+        value = given.get(name)
+        if value is not None and not isinstance(value, kind):
+            place = f"{param}.{name}" if param else name
+            raise BadRequest(f"'{place}' must be {KINDS[kind]}.", param=place)
 
 
 def _kept(user: str) -> str:

@@ -106,6 +106,8 @@ def _headers_of(status: int) -> list[str]:
         found.append("x-should-retry")
     if status == 401:
         found.append("www-authenticate")
+    if status == 405:
+        found.append("allow")
     return found
 
 
@@ -155,4 +157,5 @@ def headers() -> Json:
             "false",
         ),
         "www-authenticate": header(_("How to sign a request."), pgettext("header", "with 401"), "Bearer"),
+        "allow": header(_("The method that the address wants."), pgettext("header", "with 405"), "POST"),
     }

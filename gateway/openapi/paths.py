@@ -1,10 +1,11 @@
 """The addresses, what each is for, and what it takes and gives."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.utils.translation import gettext as _
 
-from gateway.idempotency import LONGEST
+from gateway.idempotency import LONGEST, NAME
 from gateway.openapi import examples
 from gateway.openapi.failures import responses
 from gateway.openapi.requests import ref
@@ -31,7 +32,7 @@ def paths() -> Json:
 def _chat() -> Json:
     asked = {"cloud_temple": examples.CHAT, "saptiva": examples.SAPTIVA_CHAT}
     answers = {"cloud_temple": examples.CHAT_ANSWER, "saptiva": examples.SAPTIVA_ANSWER}
-    chunk = _events("ChatCompletionChunk", {"stream": examples.STREAM, "broken": examples.BROKEN_STREAM})
+    chunk = _events(["ChatCompletionChunk"], {"stream": examples.STREAM, "broken": examples.BROKEN_STREAM})
     return {
         "operationId": "createChatCompletion",
         "summary": _("Chat completion"),
@@ -46,7 +47,8 @@ def _completion() -> Json:
     asked = {"prompt": examples.COMPLETION, "messages": examples.COMPLETION_OF_MESSAGES}
     answers = {"prompt": examples.COMPLETION_ANSWER, "messages": examples.CHAT_ANSWER}
     either = {"anyOf": [ref("TextCompletion"), ref("ChatCompletion")]}
-    chunk = _events("TextCompletionChunk", {"stream": examples.TEXT_STREAM, "broken": examples.BROKEN_STREAM})
+    chunks = ["TextCompletionChunk", "ChatCompletionChunk"]
+    chunk = _events(chunks, {"stream": examples.TEXT_STREAM, "broken": examples.BROKEN_STREAM})
     return {
         "operationId": "createCompletion",
         "summary": _("Text completion"),
@@ -126,7 +128,7 @@ def _idempotency_key() -> Json:
         "name": "Idempotency-Key",
         "in": "header",
         "required": False,
-        "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+        "schema": {"type": "string", "pattern": NAME, "maxLength": LONGEST},
         "description": _(
             "A name of your own for the request. While it runs, and for a day after, a second one of the same name is "
             "refused with 409, so that nothing is billed twice. What came to nothing may be repeated."
@@ -143,10 +145,10 @@ def _json(schema: Json, values: Json) -> Json:
     return {JSON: {"schema": schema} | ({"examples": named} if named else {})}
 
 
-def _events(chunk: str, streams: Json) -> Json:
+def _events(chunks: Sequence[str], streams: Json) -> Json:
     schema = {
         "type": "string",
-        "x-tertulia-event": ref(chunk),
+        "x-tertulia-event": {"anyOf": [ref(name) for name in (*chunks, "Error")]},
         "description": _stream_rules(),
     }
     return {EVENTS: {"schema": schema, "examples": {name: {"value": value} for name, value in streams.items()}}}

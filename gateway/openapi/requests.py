@@ -40,7 +40,8 @@ def _chat_request() -> Json:
             "description": _("Functions that the model may call."),
         },
         "tool_choice": {
-            "anyOf": [{"type": ["string", "null"], "enum": ["none", "auto", "required", None]}, {"type": "object"}],
+            "type": ["string", "object", "null"],
+            "examples": ["none", "auto", "required"],
             "description": _("Whether the model calls them; an object names the one that it must call."),
         },
         "parallel_tool_calls": {
@@ -50,8 +51,8 @@ def _chat_request() -> Json:
         "response_format": {
             "type": ["object", "null"],
             "properties": {
-                "type": {"type": "string", "enum": ["text", "json_object", "json_schema"]},
-                "json_schema": {"type": "object"},
+                "type": {"x-tertulia-type": "string", "examples": ["text", "json_object", "json_schema"]},
+                "json_schema": {"x-tertulia-type": "object"},
             },
             "description": _("The form of the answer: text, JSON, or JSON after a schema."),
         },
@@ -146,7 +147,7 @@ def _shared() -> Json:
             **_object("stream_options", _("Of a stream alone.")),
             "properties": {
                 "include_usage": {
-                    "type": "boolean",
+                    "type": ["boolean", "null"],
                     "default": False,
                     "description": _("Whether one more event, the last, carries the usage."),
                 }
@@ -251,13 +252,16 @@ def _message() -> Json:
                 "What is said: text, or parts of text and images. `null` in an assistant's message alone."
             ),
         },
-        "name": {"type": "string", "description": _("The speaker's name, to tell several of one role apart.")},
+        "name": {
+            "type": ["string", "null"],
+            "description": _("The speaker's name, to tell several of one role apart."),
+        },
         "tool_calls": {
-            "type": "array",
-            "items": {"type": "object"},
+            "type": ["array", "null"],
+            "items": {"x-tertulia-type": "object"},
             "description": _("What an assistant's message called."),
         },
-        "tool_call_id": {"type": "string", "description": _("The call that a tool's message answers.")},
+        "tool_call_id": {"type": ["string", "null"], "description": _("The call that a tool's message answers.")},
     }
     by_assistant = {"properties": {"role": {"const": "assistant"}}}
     by_others = {"required": ["content"], "properties": {"content": _not_null()}}
@@ -305,16 +309,16 @@ def _content_part(*, fetches: bool) -> Json:
 
 def _tool() -> Json:
     function = {
-        "type": "object",
+        "type": ["object", "null"],
         "properties": {
-            "name": {"type": "string", "description": _("The name that it is called by.")},
-            "description": {"type": "string", "description": _("What it does, for the model to read.")},
-            "parameters": {"type": "object", "description": _("A JSON schema of its arguments.")},
+            "name": {"type": ["string", "null"], "description": _("The name that it is called by.")},
+            "description": {"type": ["string", "null"], "description": _("What it does, for the model to read.")},
+            "parameters": {"type": ["object", "null"], "description": _("A JSON schema of its arguments.")},
         },
         "description": _("The function."),
     }
     return {
         "type": "object",
         "additionalProperties": True,
-        "properties": {"type": {"type": "string", "description": _("`function`.")}, "function": function},
+        "properties": {"type": {"type": ["string", "null"], "description": _("`function`.")}, "function": function},
     }

@@ -55,7 +55,8 @@ def count_prompt(body: Json) -> int:
     """The prompt tokens that this engine reports: words, and three for each message."""
     if "messages" not in body:
         prompt = body.get("prompt", "")
-        return len(" ".join(prompt).split() if isinstance(prompt, list) else prompt.split())
+        parts = prompt if isinstance(prompt, list) else [prompt]
+        return sum(len(str(part).split()) for part in parts)  # a token id is one
     return sum(3 + len(_text_of(message).split()) for message in body["messages"])
 
 
@@ -84,7 +85,8 @@ def _text_of(message: Json) -> str:
     content = message.get("content") or ""
     if isinstance(content, str):
         return content
-    return " ".join(part.get("text", "") for part in content if isinstance(part, dict))
+    texts = [part.get("text") for part in content if isinstance(part, dict)]
+    return " ".join(text for text in texts if isinstance(text, str))
 
 
 def _last_user(body: Json) -> str:

@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.utils import translation
+from jsonschema_rs import Draft202012Validator
 from pytest_django import DjangoAssertNumQueries
 
 from accounts import revision
@@ -30,6 +31,7 @@ from gateway.errors import GatewayError
 from gateway.forms import TRIED
 from gateway.models import Engine, EngineType, ServedModel
 from gateway.openapi import _in_english, document, in_english, this_installation
+from gateway.openapi.paths import EVENTS
 from gateway.samples import SHOWN, laid_out
 from gateway.snapshot import holder, load
 from tests.console.test_languages import catalogues as compiled_catalogues
@@ -127,7 +129,6 @@ def test_statuses_types_and_codes_are_those_of_our_errors() -> None:
 
 
 def test_examples_are_what_their_schemas_say() -> None:
-    validator = pytest.importorskip("jsonschema").Draft202012Validator
     described = in_english()
     for ops in described["paths"].values():
         for op in ops.values():
@@ -135,7 +136,21 @@ def test_examples_are_what_their_schemas_say() -> None:
             for content in (body["content"] for body in [*bodies, op["responses"]["200"]]):
                 for example in content["application/json"].get("examples", {}).values():
                     schema = {**content["application/json"]["schema"], "components": described["components"]}
-                    validator(schema).validate(example["value"])
+                    Draft202012Validator(schema).validate(example["value"])
+
+
+def test_the_events_of_example_streams_are_what_the_document_says() -> None:
+    described = in_english()
+    streams = 0
+    for ops in described["paths"].values():
+        for content in (op["responses"]["200"]["content"].get(EVENTS) for op in ops.values()):
+            for example in content["examples"].values() if content else ():
+                events = [event for event in example["value"].split("\n\n") if event.startswith("data: {")]
+                schema = {**content["schema"]["x-tertulia-event"], "components": described["components"]}
+                for event in events:
+                    Draft202012Validator(schema).validate(json.loads(event.removeprefix("data: ")))
+                streams += bool(events)
+    assert streams == 4
 
 
 @pytest.mark.spec("H1", "H4")
@@ -153,6 +168,7 @@ def test_the_document_needs_no_key_and_is_english(api: Api, path: str) -> None:
 def test_the_document_is_only_read(api: Api) -> None:
     answer = api.client.post("/v1/openapi.json", json={})
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET"
 
 
 def test_what_is_described_is_served_and_what_is_served_is_described(api: Api) -> None:
@@ -163,7 +179,7 @@ def test_what_is_described_is_served_and_what_is_served_is_described(api: Api) -
         wanted = 200 if operations[method].get("security") == [] else 401
         assert answer.status_code == wanted, path
         other = api.client.delete(path.replace("{model}", "plain"))
-        assert other.json()["error"]["code"] == "method_not_allowed", path
+        assert (other.json()["error"]["code"], other.headers["allow"]) == ("method_not_allowed", method.upper()), path
     assert {*ASKS, MODELS, USAGE, OPENAPI} <= described.keys()
 
 

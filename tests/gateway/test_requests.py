@@ -181,18 +181,56 @@ def test_a_body_above_the_limit_is_413_whether_announced_or_not(api: Api, quick)
         ({"max_tokens": 1e12}, "max_tokens"),
         ({"max_tokens": 10**12}, "max_tokens"),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "max_completion_tokens"),
+        ({"max_tokens": 5.5}, "max_tokens"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"max_tokens": "5"}, "max_tokens"),
         ({"n": 1000}, "n"),
         ({"stream": "true"}, "stream"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"options": [1]}, "options"),
         ({"options": {"num_ctx": 0}}, "options.num_ctx"),
+        ({"options": {"num_ctx": 0.5}}, "options.num_ctx"),
         ({"user": 7}, "user"),
+        ({"reasoning_effort": 1}, "reasoning_effort"),
+        ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
+        ({"logprobs": "yes"}, "logprobs"),
+        ({"stream_options": {"include_usage": "yes"}}, "stream_options.include_usage"),
+        ({"tools": {}}, "tools"),
+        ({"tools": ["weather"]}, "tools[0]"),
+        ({"tools": [{"type": "function", "function": {"name": 7}}]}, "tools[0].function.name"),
+        ({"tool_choice": True}, "tool_choice"),
+        ({"messages": [{"role": "user", "content": "x", "name": 7}]}, "messages[0].name"),
     ],
 )
 def test_a_bad_parameter_is_named(change: dict[str, object], param: str) -> None:
     with pytest.raises(BadRequest) as refused:
         parse_chat(json_object(json.dumps({"model": "plain", "messages": USER, **change}).encode(), b""))
     assert (refused.value.status, refused.value.param) == (400, param)
+
+
+@pytest.mark.spec("C2", "H5")
+def test_a_whole_number_written_as_a_float_reaches_the_engine_as_a_whole_number(api: Api) -> None:
+    """JSON has one kind of number: JavaScript and JSON Schema know no difference between 5.0 and 5."""
+    given = {"max_tokens": 5.0, "n": 1.0, "seed": -0.0, "temperature": 1.0}
+    assert api.chat(**given, options={"num_ctx": 512.0}).status_code == 200
+    assert api.client.post("/v1/completions", json={"model": "plain", "prompt": [1.0, 2]}).status_code == 200
+    assert api.client.post("/v1/embeddings", json={"model": "plain", "input": [[3.0], [4]]}).status_code == 200
+    chat, text, embedding = [call.body for call in api.engine.completions()]
+    assert json.dumps([chat[name] for name in given]) == "[5, 1, 0, 1.0]"
+    assert json.dumps([text["prompt"], embedding["input"]]) == "[[1, 2], [[3], [4]]]"
+
+
+@pytest.mark.spec("C7")
+def test_nulls_inside_messages_and_tools_are_absent_fields(api: Api) -> None:
+    """Clients that write out whole objects send them."""
+    function = {"name": "weather", "description": None, "parameters": None, "strict": None}
+    said = {"role": "assistant", "content": "x", "name": None, "tool_calls": None, "tool_call_id": None}
+    answer = api.client.post(
+        "/v1/chat/completions",
+        json={"model": "plain", "messages": [said], "tools": [{"type": "function", "function": function}]},
+    )
+    assert answer.status_code == 200
+    assert api.engine.completions()[0].body["tools"][0]["function"] == function
 
 
 @pytest.mark.spec("C1", "C2", "C5")
