@@ -25,6 +25,7 @@ class Caller:
     key_models: frozenset[str] | None
     expires_at: float | None
     dialect: str = "openai"
+    hard_budget: bool = False  # an answer must be cut when its money is spent: engines are asked to count as they go
 
     def sees(self, model: str) -> bool:
         """Whether the team may use the model; what it may not use does not exist for it."""

@@ -27,6 +27,8 @@ ERRORS = {
     "service_unavailable": gettext_lazy("The engine of this model cannot be reached. Your question is kept."),
     "bad_gateway": gettext_lazy("The engine failed while it answered. What it wrote is kept."),
     "timeout": gettext_lazy("The engine took too long. What it wrote is kept."),
+    "overloaded": gettext_lazy("Every engine of this model is busy. Your question is kept; ask again in a moment."),
+    "engine_busy": gettext_lazy("The engine of this model is busy. Your question is kept; ask again in a moment."),
     "rate_limit_exceeded": gettext_lazy("Too many requests just now. Your question is kept; wait a moment."),
     "model_not_found": gettext_lazy("This model is no longer offered. Choose another below and ask again."),
     "model_not_allowed": gettext_lazy("Your team may not use this model. Choose another below and ask again."),

@@ -80,7 +80,7 @@ class Account:
         self._ignored = tuple(name for name in self.ask.body if name not in kept)
         self._queue_ms = self._elapsed_ms()
         self.clock.begin()
-        return Question(self.ask.kind, kept, exact=False)
+        return Question(self.ask.kind, kept, exact=self.caller.hard_budget)
 
     def _with_defaults(self, route: Route) -> Mapping[str, Any]:
         if self.ask.kind is Kind.EMBEDDING:

@@ -1,10 +1,12 @@
 """What of a request reaches an engine: the caller's fields, the model's defaults for what he left out, and no more."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from gateway.snapshot import holder
 from tests.engines.faultd import FaultEngine
 from tests.gateway.conftest import SECRET, Api
 
@@ -52,6 +54,38 @@ def test_no_caller_can_ask_for_a_count_in_every_event(api: Api) -> None:
     assert api.engine.completions()[0].body["stream_options"] == {"include_usage": True}
     assert "timings_per_token" not in seen(api)
     assert sum(bool(event.get("usage")) for event in streamed.events) == 1
+
+
+@pytest.mark.spec("T3", "F31")
+@pytest.mark.parametrize(
+    ("kind", "model", "asked"),
+    [
+        ("vllm", "fault:drip?n=1000&gap=20", {"include_usage": True, "continuous_usage_stats": True}),
+        ("llamacpp", "fault:timings", {"include_usage": True}),
+        ("openai", "plain", {"include_usage": True}),
+    ],
+)
+def test_an_engine_counts_as_it_goes_for_a_caller_with_a_hard_budget(
+    api: Api, kind: str, model: str, asked: Json
+) -> None:
+    api.offer("counts", type=kind, model=model)
+    snapshot = holder.current()
+    callers = {digest: replace(caller, hard_budget=True) for digest, caller in snapshot.callers.items()}
+    holder._snapshot = replace(snapshot, callers=callers)
+    body = {"model": "shared", "stream": True, "messages": [{"role": "user", "content": "Hola"}]}
+    with api.client.stream("POST", "/v1/chat/completions", json=body) as response:
+        raw = b""
+        for piece in response.iter_raw():
+            raw += piece
+            if b"word5 " in raw and kind == "vllm":
+                break
+    assert api.engine.completions()[-1].body["stream_options"] == asked
+    assert ("timings_per_token" in seen(api)) == (kind == "llamacpp")
+    assert b'"usage":{' not in raw
+    assert b'"timings"' not in raw
+    row = api.row()
+    assert row.completion_source == ("upstream_partial" if kind == "vllm" else "upstream")
+    assert row.completion_tokens >= 5
 
 
 @EITHER_WAY
