@@ -32,8 +32,9 @@ __all__ = ["engine"]
 HERE = Path(__file__).parent
 CLIENTS = ROOT / ".venv-clients" / "bin"
 OURS = Path(sys.executable)
+EMBEDDING = "text-embedding-3-small"  # what llm asks for
 # llama.cpp's model under its own id, and under ids that must be escaped in an address.
-NAMES = (MODEL, "Saptiva Turbo", "granite3.3:8b", "nvidia/llama-nemotron-rerank-vl-1b-v2")
+NAMES = (MODEL, "Saptiva Turbo", "granite3.3:8b", "nvidia/llama-nemotron-rerank-vl-1b-v2", EMBEDDING)
 FAULTS = ("fault:status?code=503&retry=1", "fault:429?retry=1", "fault:error-late", "fault:reasoning", "fault:tool")
 PATIENCE = 90  # seconds for a client's whole script
 

@@ -1,4 +1,4 @@
-"""LangChain's ChatOpenAI. Prints what it got of each call."""
+"""LangChain's ChatOpenAI and OpenAIEmbeddings. Prints what it got of each call."""
 
 import asyncio
 import json
@@ -7,9 +7,10 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 QUESTION = "The capital of France is"
+TEXTS = ["The capital of France", "La capital de España"]
 
 
 def model(**more: Any) -> ChatOpenAI:
@@ -28,6 +29,12 @@ def call(message: Any) -> Any:
     }
 
 
+def embedded(**more: Any) -> Any:
+    """It sends token ids, counted by tiktoken, unless it shall not care for the length."""
+    embeddings = OpenAIEmbeddings(model=os.environ["MODEL"], **more)
+    return {"vectors": embeddings.embed_documents(TEXTS)}
+
+
 def main() -> None:
     calls = [
         call(model().invoke(QUESTION)),
@@ -36,7 +43,12 @@ def main() -> None:
         call(reduce(add, model(stream_usage=False).stream(QUESTION))),
         call(reduce(add, model().stream(QUESTION))),
     ]
-    print(json.dumps({"calls": calls}))  # noqa: T201
+    embeddings = [
+        embedded(check_embedding_ctx_length=False),
+        embedded(check_embedding_ctx_length=False, model_kwargs={"encoding_format": "float"}),
+        embedded(),
+    ]
+    print(json.dumps({"calls": calls, "embeddings": embeddings}))  # noqa: T201
 
 
 if __name__ == "__main__":

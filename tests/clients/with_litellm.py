@@ -26,6 +26,12 @@ def streamed() -> Any:
     return call(litellm.stream_chunk_builder(chunks, messages=ASK["messages"]))
 
 
+def embedded(**more: Any) -> Any:
+    texts = ["The capital of France", "La capital de España"]
+    answer = litellm.embedding(model=ASK["model"], input=texts, **more)
+    return {"vectors": [one["embedding"] for one in answer.data], "usage": [answer.usage.prompt_tokens, 0]}
+
+
 def error_of(**more: Any) -> str:
     try:
         litellm.completion(**{**ASK, **more}, max_retries=0)
@@ -36,6 +42,7 @@ def error_of(**more: Any) -> str:
 
 def main() -> None:
     calls = [call(litellm.completion(**ASK)), streamed(), call(asyncio.run(litellm.acompletion(**ASK)))]
+    embeddings = [embedded(), embedded(encoding_format="float")]
     errors = {
         "wrong key": error_of(api_key="sk-wrong"),
         "unknown model": error_of(model="openai/no such model"),
@@ -43,7 +50,7 @@ def main() -> None:
         "engine away": error_of(model="openai/fault:status?code=503&retry=1"),
         "engine busy": error_of(model="openai/fault:429?retry=1"),
     }
-    print(json.dumps({"calls": calls, "errors": errors}))  # noqa: T201
+    print(json.dumps({"calls": calls, "embeddings": embeddings, "errors": errors}))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -46,12 +46,20 @@ async function completed() {
   return { id: answer.id, text: answer.choices[0].text, usage: counts(answer.usage), request_id: answer._request_id };
 }
 
-async function met(model, { apiKey, ...more } = {}) {
+// The client asks for base64 unless told otherwise, and hands out numbers.
+async function embedded(more) {
+  const input = ["The capital of France", "La capital de España"];
+  const answer = await client.embeddings.create({ model: ask.model, input, ...more });
+  const vectors = answer.data.map((one) => one.embedding);
+  return { vectors, usage: [answer.usage.prompt_tokens, 0], request_id: answer._request_id };
+}
+
+async function met(model, { apiKey, headers, ...more } = {}) {
   let attempts = 0;
   const counted = (...words) => (attempts++, fetch(...words));
   const failing = new OpenAI({ fetch: counted, ...(apiKey ? { apiKey } : {}) });
   try {
-    await failing.chat.completions.create({ ...ask, model, ...more });
+    await failing.chat.completions.create({ ...ask, model, ...more }, { headers });
   } catch (error) {
     const { constructor, status, code, param, requestID } = error;
     return { class: constructor.name, status, code, param, named: Boolean(requestID), attempts };
@@ -69,6 +77,14 @@ async function brokenOff(model) {
   }
 }
 
+async function repeated(headers) {
+  await client.chat.completions.create(ask, { headers });
+  return {
+    repeated: await met(ask.model, { headers }),
+    "repeated otherwise": await met(ask.model, { headers, temperature: 0 }),
+  };
+}
+
 async function answers() {
   const calls = [
     await created(),
@@ -77,11 +93,12 @@ async function answers() {
     await helped(ask.model),
     await completed(),
   ];
+  const embeddings = [await embedded({}), await embedded({ encoding_format: "float" })];
   const models = [];
   for await (const model of client.models.list()) models.push(model.id);
   const retrieved = [];
   for (const name of models) retrieved.push((await client.models.retrieve(name)).id);
-  return { calls, models, retrieved };
+  return { calls, embeddings, models, retrieved };
 }
 
 async function failures() {
@@ -93,6 +110,7 @@ async function failures() {
     "engine busy": await met("fault:429?retry=1"),
     "broken off": await brokenOff("fault:error-late"),
     tool: (await helped("fault:tool")).tools,
+    ...(await repeated({ "Idempotency-Key": "order-1" })),
   };
 }
 

@@ -12,6 +12,7 @@ ASK: Any = {
     "messages": [{"role": "user", "content": "The capital of France is"}],
     "max_tokens": 4,
 }
+TEXTS = ["The capital of France", "La capital de España"]
 WITH_USAGE: Any = {"include_usage": True}
 
 
@@ -73,6 +74,22 @@ def completed_in_a_stream(client: OpenAI) -> Any:
     return found.told(chunks.response.headers["x-request-id"])
 
 
+def embedded(client: OpenAI, given: Any = TEXTS, **more: Any) -> Any:
+    """The client asks for base64 unless told otherwise, and hands out numbers."""
+    return vectors(client.embeddings.create(model=ASK["model"], input=given, **more))
+
+
+def vectors(answer: Any) -> Any:
+    assert [one.index for one in answer.data] == list(range(len(answer.data)))
+    found = {"vectors": [one.embedding for one in answer.data], "usage": [answer.usage.prompt_tokens, 0]}
+    return {**found, "request_id": answer._request_id}
+
+
+async def embedded_asynchronously() -> Any:
+    async with AsyncOpenAI() as client:
+        return vectors(await client.embeddings.create(model=ASK["model"], input=TEXTS))
+
+
 async def asynchronously() -> list[Any]:
     async with AsyncOpenAI() as client:
         answer = await client.chat.completions.create(**ASK)
@@ -96,8 +113,16 @@ def main() -> None:
             completed_in_a_stream(client),
             *asyncio.run(asynchronously()),
         ]
+        embeddings = [
+            embedded(client),
+            embedded(client, encoding_format="float"),
+            asyncio.run(embedded_asynchronously()),
+            embedded(client, TEXTS[0]),
+            embedded(client, [[818, 5279, 529], [2]]),  # token ids
+        ]
         retrieved = [client.models.retrieve(name).id for name in names]
-    print(json.dumps({"calls": calls, "models": names, "retrieved": retrieved}))  # noqa: T201
+    found = {"calls": calls, "embeddings": embeddings, "models": names, "retrieved": retrieved}
+    print(json.dumps(found))  # noqa: T201
 
 
 if __name__ == "__main__":

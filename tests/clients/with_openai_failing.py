@@ -35,6 +35,16 @@ def broken_off(client: OpenAI, model: str) -> Any:
     return None
 
 
+def repeated(client: OpenAI, model: str) -> Any:
+    """An order that is sent again, as it was and otherwise."""
+    name = {"Idempotency-Key": "order-1"}
+    client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=4, extra_headers=name)
+    return {
+        "repeated": met(client, model, max_tokens=4, extra_headers=name),
+        "repeated otherwise": met(client, model, max_tokens=5, extra_headers=name),
+    }
+
+
 def main() -> None:
     with OpenAI() as client, OpenAI(api_key="sk-wrong") as stranger:
         found = {
@@ -44,6 +54,7 @@ def main() -> None:
             "engine away": met(client, "fault:status?code=503&retry=1"),
             "engine busy": met(client, "fault:429?retry=1"),
             "broken off": broken_off(client, "fault:error-late"),
+            **repeated(client, os.environ["MODEL"]),
         }
     print(json.dumps(found))  # noqa: T201
 

@@ -31,6 +31,8 @@ def main(port: int, folder: Path) -> None:
     params.hostnames = ["127.0.0.1"]
     params.port = port
     params.endpoint_metrics = True
+    params.embedding = True  # beside chats; a model that was made for them would have a pooling of its own
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.ui = False
     params.cpuparams.n_threads = 2
     params.cpuparams.poll = 0  # a waiting thread sleeps, for the tests need the processors too

@@ -14,7 +14,7 @@ _HOP = {"connection", "host", "content-length", "transfer-encoding", "keep-alive
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What the engine said of one request. `answer_id` is the id in its body."""
+    """What the engine said of one request. `answer_id` is the id in its body; embeddings have none."""
 
     answer_id: str
     prompt_tokens: int
@@ -75,5 +75,5 @@ class Recorder:
         for line in lines:
             payload = line.removeprefix(b"data:").strip()
             if payload and payload != b"[DONE]" and (usage := json.loads(payload).get("usage")):
-                answer_id = json.loads(payload)["id"]
-                self.reported.append(Reported(answer_id, usage["prompt_tokens"], usage["completion_tokens"]))
+                answer_id = json.loads(payload).get("id", "")
+                self.reported.append(Reported(answer_id, usage["prompt_tokens"], usage.get("completion_tokens", 0)))
