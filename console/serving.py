@@ -247,6 +247,12 @@ class Request(WebRequest):
     def connectionLost(self, reason: Any) -> None:  # noqa: N802  twisted's name
         self.end_flow()
         super().connectionLost(reason)
+        self.application_queue = None
+
+    def finish(self) -> None:
+        """Lets go of what the application has not read: else a whole body stays until the collector comes round."""
+        super().finish()
+        self.application_queue = None
 
 
 class Factory(HTTPFactory):

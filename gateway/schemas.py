@@ -63,8 +63,11 @@ DOCUMENTED = frozenset(
     }
 )  # fmt: skip
 
-# What a body's parts are counted by. Possessive, so that a string of any length is one step without a way back.
-_PART = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{,]', re.DOTALL)
+# What a body's parts are counted by, once no quote is escaped. Possessive, so that a string of any length is one step
+# without a way back; one that does not end is a part too.
+_PART = re.compile(rb'"[^"]*+"?|[\[{,]')
+# A piece of a body that does not end within an escape: none takes so long that others would notice.
+_PIECE = re.compile(rb".{1,1000000}+(?:(?<=\\)\\*+.)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +322,8 @@ def _kept(user: str) -> str:
 def _has_too_many_parts(raw: bytes) -> bool:
     if sum(map(raw.count, (b'"', b"[", b"{", b","))) <= MAX_PARTS:  # those inside strings too: quick, and mostly enough
         return False
-    return next(islice(_PART.finditer(raw), MAX_PARTS, None), None) is not None
+    plain = b"".join(piece[0].replace(rb"\\", b"").replace(rb"\"", b"") for piece in _PIECE.finditer(raw))
+    return next(islice(_PART.finditer(plain), MAX_PARTS, None), None) is not None
 
 
 def _check_depth(found: object) -> None:
