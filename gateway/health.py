@@ -1,10 +1,11 @@
 """How the engines do, as this process sees it: by what their answers came to, and by asking them now and then.
 
 An engine that failed rests: it is asked after the others. One that several times in a row could not be reached, or
-did not begin to answer, is out: it is not asked at all for a while, so that callers hear it at once and do not queue up
-before it. A look that finds it well lets it in again early, unless it took calls and said nothing, which a look does
-not see. A failure of another kind only makes it rest: a caller whose question makes an engine fall over must not take
-it from everybody else.
+did not begin to answer, is out: it is not asked at all for a while, so that callers hear it at once and do not queue
+up before it. A look that finds it well lets it in again early, unless it took calls and said nothing, which a look
+does not see. Where no other engine is left, one call a second may find out that an unreachable one is back. A failure
+of another kind only makes it rest: a caller whose question makes an engine fall over must not take it from everybody
+else.
 """
 
 import asyncio
@@ -36,6 +37,7 @@ class State:
     silent: bool = False
     rests_until: float = 0
     out_until: float = 0
+    called_at: float = 0  # when a call last failed there, or was let in to find out
     looked_at: float = float("-inf")
 
 
@@ -60,13 +62,23 @@ def is_out(engine: EngineFacts) -> bool:
     return found is not None and found.out_until > monotonic()
 
 
+def may_find_out(engine: EngineFacts) -> bool:
+    """Whether a call that has no other engine left may try one that is out, which is then not tried for a second."""
+    found, now = state(engine), monotonic()
+    if found.silent or now < found.called_at + LOOK_AGAIN:
+        return False
+    found.called_at = now
+    return True
+
+
 def failed(engine: EngineFacts, error: GatewayError) -> None:
     """A call came back with an error that another engine might not have given."""
     found = state(engine)
     if isinstance(error, TooMany):  # it is well, and has enough to do
         found.rests_until = monotonic() + (error.retry_after or REST)
         return
-    found.rests_until = monotonic() + REST
+    found.called_at = monotonic()
+    found.rests_until = found.called_at + REST
     if isinstance(error, Unavailable | EngineTimeout):
         _missed(engine, found, silent=isinstance(error, EngineTimeout))
 

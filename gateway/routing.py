@@ -27,6 +27,7 @@ def in_order(routes: Sequence[Route]) -> list[Route]:
     Raises Unavailable when none may be tried.
     """
     found = [route for route in routes if not health.is_out(route.engine)]
+    found = found or [route for route in routes if health.may_find_out(route.engine)]
     if len(found) > 1:
         found.sort(key=lambda route: (health.rests(route.engine), *_by_weight(route)))
     if not found:

@@ -128,8 +128,10 @@ def api(transactional_db: None, red: Team, fault: FaultEngine, tmp_path: Path) -
 
     ensure_partitions()
     engine = add_engine(name="fault", type="openai", url=fault.url, secret=SECRET, machine_name="ma02")
-    for name in ("plain", *(f"fault:{name}" for name in SCENARIOS)):
-        ServedModel.objects.create(engine=engine, public_id=name, engine_model=name, context_length=8192)
+    names = ("plain", *(f"fault:{name}" for name in SCENARIOS))
+    ServedModel.objects.bulk_create(
+        ServedModel(engine=engine, public_id=name, engine_model=name, context_length=8192) for name in names
+    )
     secret = make_key(red).secret
     holder.__init__()  # type: ignore[misc]  # the tests' tables were emptied, so a known revision means nothing
     health.forget()
@@ -149,6 +151,7 @@ class _served:  # noqa: N801  reads as a verb
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._sock.bind(("127.0.0.1", 0))
         self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
         config = uvicorn.Config(application, lifespan="off", log_config=None, ws="none")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -162,7 +165,7 @@ class _served:  # noqa: N801  reads as a verb
         return f"http://127.0.0.1:{self._sock.getsockname()[1]}", self._loop
 
     def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(15)
         self._sock.close()
         self._spool.close()
@@ -174,7 +177,12 @@ class _served:  # noqa: N801  reads as a verb
         self._loop.close()
 
     async def _live(self) -> None:
-        await self._server.serve(sockets=[self._sock])
+        """As `Server.serve` does, which looks only every tenth of a second whether it shall stop."""
+        self._server.config.load()
+        self._server.lifespan = self._server.config.lifespan_class(self._server.config)
+        await self._server.startup(sockets=[self._sock])
+        await self._stop.wait()
+        await self._server.shutdown(sockets=[self._sock])
         await close_http()
 
 

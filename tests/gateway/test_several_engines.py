@@ -137,6 +137,26 @@ def test_three_times_unreachable_is_out_and_callers_hear_it_at_once(api: Api) ->
     assert {row.status for row in api.rows(6)} == {503}
 
 
+def test_where_no_other_is_left_one_call_a_second_finds_out_that_an_engine_is_back(api: Api) -> None:
+    engine = engine_facts(api.offer("only"))
+    api.engine.fail_next(health.OUT_AFTER + 1)
+    assert {api.chat("shared").status_code for _ in range(health.OUT_AFTER)} == {503}
+    for _ in range(2):  # that it is still away, and that it is back
+        health.state(engine).called_at -= health.LOOK_AGAIN
+        answers = [api.chat("shared").status_code for _ in range(2)]
+    assert answers == [200, 200]
+    assert len(api.engine.completions()) == health.OUT_AFTER + 3
+
+
+def test_nobody_is_sent_to_find_out_about_an_engine_that_keeps_silent() -> None:
+    routes = [way(1)]
+    for _ in range(health.OUT_AFTER):
+        health.failed(routes[0].engine, EngineTimeout("silent"))
+    health.state(routes[0].engine).called_at = 0
+    with pytest.raises(Unavailable):
+        routing.in_order(routes)
+
+
 def test_a_look_lets_an_engine_in_again_and_an_answer_makes_it_well(api: Api) -> None:
     engine = engine_facts(api.offer("only"))
     api.engine.fail_next(health.OUT_AFTER)
