@@ -95,7 +95,9 @@ async def watch(engines: Callable[[], Iterable[EngineFacts]]) -> None:
     """Looks at each engine now and then, until cancelled."""
     while True:
         due = [engine for engine in engines() if monotonic() >= state(engine).looked_at + _patience(engine)]
-        await asyncio.gather(*map(look, due))
+        for seen in await asyncio.gather(*map(look, due), return_exceptions=True):
+            if isinstance(seen, Exception):  # a mistake of ours must not end the looks
+                logger.error("A look at an engine failed", exc_info=seen)
         await asyncio.sleep(LOOK_AGAIN)
 
 

@@ -11,10 +11,9 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from accounts.callers import Caller
-from gateway import running
 from gateway.api import answer_as
 from gateway.dialects import DIALECTS
-from gateway.engines.client import close_http
+from gateway.engines.client import close_http, connected
 from gateway.errors import GatewayError
 from gateway.reply import Message, Reply
 from gateway.running import Call
@@ -42,7 +41,7 @@ def tried(caller: Caller, path: str, body: bytes) -> Tried:
 
 
 async def _tried(caller: Caller, path: str, body: bytes) -> Tried:
-    began = perf_counter()
+    began, lasting = perf_counter(), connected()
     exchange = _Exchange(body)
     patience = asyncio.get_running_loop().call_later(MOST_SECONDS, exchange.leave)
     try:
@@ -50,8 +49,7 @@ async def _tried(caller: Caller, path: str, body: bytes) -> Tried:
         await asyncio.create_task(_answered(caller, path, exchange))
     finally:
         patience.cancel()
-        # Under a test's client the loop ends with this call. In a server, whoever comes next connects anew.
-        if not running.running():
+        if not lasting:  # a loop of this call's own, as under a test's client; a server's goes on with its connections
             await close_http()
     took = round((perf_counter() - began) * 1000)
     return Tried(exchange.status, exchange.headers, bytes(exchange.body), took, exchange.left)

@@ -64,6 +64,11 @@ def transport() -> AiohttpTransport:
     return found
 
 
+def connected() -> bool:
+    """Whether the running loop has asked engines before."""
+    return asyncio.get_running_loop() in _transports
+
+
 async def close_http() -> None:
     """To be called once in each loop that asked engines, at its end."""
     found = _transports.pop(asyncio.get_running_loop(), None)
