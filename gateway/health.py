@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 REST = 5.0  # seconds that an engine which failed is asked last
 OUT_AFTER = 3  # failures to reach it, in a row
 LONGEST_OUT = 60.0  # seconds; the first time REST, and double with each failure after it
+MOST_DOUBLED = 10  # times: by then it is the longest for long, and a power of hours of failures fits no float
 LOOK_EVERY = 10.0  # seconds between looks at an engine that is well
 LOOK_AGAIN = 1.0  # at one that is not
 LOOK = Deadlines(connect=2, first=5, between=5, total=5)
@@ -109,6 +110,7 @@ def _missed(engine: EngineFacts, found: State, *, silent: bool) -> None:
     found.failures += 1
     found.silent = silent
     if found.failures >= OUT_AFTER:
-        found.out_until = monotonic() + min(REST * 2.0 ** (found.failures - OUT_AFTER), LONGEST_OUT)
+        doubled = min(found.failures - OUT_AFTER, MOST_DOUBLED)
+        found.out_until = monotonic() + min(REST * 2.0**doubled, LONGEST_OUT)
     if found.failures == OUT_AFTER:
         logger.warning("Engine %s is not asked any more until it answers again", engine.name)

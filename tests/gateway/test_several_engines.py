@@ -192,6 +192,13 @@ def test_an_engine_stays_out_twice_as_long_each_time_and_a_minute_at_most() -> N
     assert (health.is_out(engine), health.rests(engine), health.state(engine).failures) == (False, False, 0)
 
 
+def test_an_engine_that_is_away_for_hours_is_looked_at_as_before() -> None:
+    engine = way(1).engine
+    for _ in range(5000):
+        health.failed(engine, Unavailable("away"))
+    assert round(health.state(engine).out_until - monotonic()) == health.LONGEST_OUT
+
+
 PROBES = {"openai": "/v1/models", "vllm": "/health", "llamacpp": "/health", "ollama": "/api/version"}
 
 
