@@ -163,7 +163,7 @@ def _their_call(call: Json) -> Json:
     arguments = function.get("arguments") or "{}"
     try:
         given = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequest("A tool call's arguments are not JSON.", param="messages") from error
     return {"function": {"name": function.get("name"), "arguments": given}}
 
