@@ -3,8 +3,8 @@
 An engine that failed rests: it is asked after the others. One that several times in a row could not be reached, or
 did not begin to answer, is out: it is not asked at all for a while, so that callers hear it at once and do not queue up
 before it. A look that finds it well lets it in again early, unless it took calls and said nothing, which a look does
-not see. A failure of another kind only makes it rest: a caller whose question makes an engine fall over must not take
-it from everybody else.
+not see. A failure of another kind only makes it rest, and so does silence while it answers others: a caller whose
+question makes an engine fall over, or keeps it longer than we wait, must not take it from everybody else.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ class State:
 
     failures: int = 0
     silent: bool = False
+    answered_at: float = float("-inf")  # a call, that is; a look says nothing of those
     rests_until: float = 0
     out_until: float = 0
     looked_at: float = float("-inf")
@@ -61,30 +62,34 @@ def is_out(engine: EngineFacts) -> bool:
     return found is not None and found.out_until > monotonic()
 
 
-def failed(engine: EngineFacts, error: GatewayError) -> None:
-    """A call came back with an error that another engine might not have given."""
+def failed(engine: EngineFacts, error: GatewayError, *, asked_at: float = float("inf")) -> None:
+    """A call came back with an error that another engine might not have given. `asked_at` is of `monotonic`."""
     found = state(engine)
     if isinstance(error, TooMany):  # it is well, and has enough to do
         found.rests_until = monotonic() + (error.retry_after or REST)
         return
     found.rests_until = monotonic() + REST
+    if isinstance(error, EngineTimeout) and found.answered_at > asked_at:
+        return
     if isinstance(error, Unavailable | EngineTimeout):
         _missed(engine, found, silent=isinstance(error, EngineTimeout))
 
 
 def answered(engine: EngineFacts) -> None:
-    found = _states.get(engine.id)
-    if found is not None and (found.failures or found.rests_until):
-        if found.failures >= OUT_AFTER:
-            logger.info("Engine %s answers again", engine.name)
-        _states[engine.id] = State(looked_at=found.looked_at)
+    """A call has been answered, or has begun to be."""
+    found = state(engine)
+    found.answered_at = monotonic()
+    _well(engine, found)
 
 
 async def watch(engines: Callable[[], Iterable[EngineFacts]]) -> None:
     """Looks at each engine now and then, until cancelled."""
     while True:
         due = [engine for engine in engines() if monotonic() >= state(engine).looked_at + _patience(engine)]
-        await asyncio.gather(*map(look, due))
+        # What no look should meet must not end the looks at all the others.
+        for engine, trouble in zip(due, await asyncio.gather(*map(look, due), return_exceptions=True), strict=True):
+            if trouble is not None:
+                logger.error("The look at engine %s failed", engine.name, exc_info=trouble)
         await asyncio.sleep(LOOK_AGAIN)
 
 
@@ -99,11 +104,18 @@ async def look(engine: EngineFacts) -> None:
             _missed(engine, found, silent=False)
         return
     if not found.silent:
-        answered(engine)
+        _well(engine, found)
 
 
 def _patience(engine: EngineFacts) -> float:
     return LOOK_AGAIN if state(engine).failures else LOOK_EVERY
+
+
+def _well(engine: EngineFacts, found: State) -> None:
+    if found.failures or found.rests_until:
+        if found.failures >= OUT_AFTER:
+            logger.info("Engine %s answers again", engine.name)
+        _states[engine.id] = State(answered_at=found.answered_at, looked_at=found.looked_at)
 
 
 def _missed(engine: EngineFacts, found: State, *, silent: bool) -> None:
