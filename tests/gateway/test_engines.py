@@ -12,6 +12,7 @@ from gateway.engines.client import close_http, parsed_object
 from gateway.engines.clock import Clock, Deadlines
 from gateway.engines.demo import count
 from gateway.engines.facts import EngineFacts, Item, Json, Kind, Question, Route
+from gateway.engines.ollama import _Shape
 from gateway.engines.refusals import LONGEST_MESSAGE, scrubbed
 from gateway.engines.sse import MAX_LINE, Splitter
 from gateway.errors import UnreadableAnswer
@@ -85,6 +86,14 @@ def test_an_event_of_lines_without_number_is_unreadable_and_holds_nobody_up(end:
     assert time.process_time() - began < 2
 
 
+@pytest.mark.parametrize(
+    "calls", [5, "x", {"a": 1}, ["x"], [{"function": "f"}], [{}], [{"function": {"name": "f"}}, {"function": None}]]
+)
+def test_ollamas_calls_of_tools_that_are_none_are_unreadable(calls: object) -> None:
+    with pytest.raises(UnreadableAnswer):
+        _Shape(Kind.CHAT, "m").whole({"message": {"content": "", "tool_calls": calls}, "done": True})
+
+
 @pytest.mark.parametrize("text", ["a." * 32_000, "a-" * 32_000, "/a" * 32_000, "Bearer " * 9_000, "rate " * 12_000])
 def test_a_refusal_of_any_words_is_soon_read(text: str) -> None:
     began = time.process_time()
@@ -153,7 +162,7 @@ def test_the_demo_does_not_read_a_long_question_to_its_end() -> None:
     began = time.process_time()
     asked = [{"role": "user", "content": "¿qué? " * 700_000}, *[{"role": "user", "content": "z " * 700}] * 3000]
     answer = whole(route_to("demo"), {"messages": asked})
-    assert "motor de demostración" not in answer["choices"][0]["message"]["content"]  # only the last message is the question
+    assert "motor de demostración" not in answer["choices"][0]["message"]["content"]  # of all but the last
     assert 4_000_000 < answer["usage"]["prompt_tokens"] < 4_300_000
     assert time.process_time() - began < 1
 
