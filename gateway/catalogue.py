@@ -29,6 +29,7 @@ from gateway.rules import (
     base_url,
     check_names,
     check_numbers,
+    engine_key,
     engine_name,
     field_names,
     in_range,
@@ -37,6 +38,7 @@ from gateway.rules import (
 )
 from gateway.snapshot import engine_facts
 
+LONGEST_NAME = 300  # characters of an engine's id of a model
 LOOK = Deadlines(connect=3, first=10, between=5, total=20)  # what asking for the list of models may take
 
 
@@ -76,7 +78,7 @@ def add_engine(
         name=engine_name(name),
         type=type,
         url=base_url(url) if type != EngineType.DEMO else "",
-        secret=encrypt(secret) if secret else "",
+        secret=encrypt(engine_key(secret)) if secret else "",
         machine_name=machine_name.strip(),
         weight=weight,
         max_concurrent=max_concurrent,
@@ -100,7 +102,7 @@ def import_models(*, engine: Engine, by: User | None = None, only: Sequence[str]
 def look(engine: Engine) -> list[FoundModel]:
     """What the engine says it serves now; notes when it was seen, or its problem. Raises GatewayError."""
     try:
-        found = asyncio.run(_ask(engine))
+        found = [_storable(model) for model in asyncio.run(_ask(engine)) if _has_a_name(model)]
     except GatewayError as error:
         Engine.objects.filter(pk=engine.pk).update(problem=error.message[:500])
         raise
@@ -149,7 +151,7 @@ def change_engine(
     }
     told = _apply(engine, wanted)
     if secret or (secret == "" and engine.secret):
-        engine.secret = encrypt(secret) if secret else ""
+        engine.secret = encrypt(engine_key(secret)) if secret else ""
         told["secret"] = "replaced" if secret else "removed"
     if not told:
         return set()
@@ -284,6 +286,15 @@ async def _ask(engine: Engine) -> list[FoundModel]:
         return await CLIENTS[engine.type].models(engine_facts(engine), Clock(LOOK))
     finally:
         await close_http()
+
+
+def _has_a_name(model: FoundModel) -> bool:
+    return len(model.name) <= LONGEST_NAME and model.name.isprintable()
+
+
+def _storable(model: FoundModel) -> FoundModel:
+    length = model.context_length
+    return model if length is None or 0 < length < 2**31 else FoundModel(model.name)
 
 
 def _without_fallback(rows: Iterable[ServedModel]) -> list[ServedModel]:

@@ -208,7 +208,7 @@ async def _turn(account: Account, left: list[Route]) -> tuple[Route, Question]:
 def _failed(account: Account, route: Route, error: GatewayError, left: list[Route]) -> None:
     """The engine failed before anything was sent: the next one may do better."""
     account.problem = error
-    health.failed(route.engine, error)
+    health.failed(route.engine, error, asked_at=account.clock.asked_at)
     left.remove(route)
 
 

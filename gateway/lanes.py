@@ -61,15 +61,16 @@ async def enter(routes: Sequence[Route], team_id: int, clock: Clock) -> Route:
 
 
 def leave(route: Route) -> None:
-    """Gives the place back, to whoever's turn it is."""
+    """Gives the place back, to whoever's turn it is. To nobody while the engine has more calls than it may have now."""
+    _taken[route.engine.id] -= 1
     for team_id, queue in _queues.items():
         for waiter in queue:
             found = next((way for way in waiter.routes if way.engine.id == route.engine.id), None)
-            if found is not None and not waiter.place.done():
+            if found is not None and _has_place(found) and not waiter.place.done():
+                _taken[route.engine.id] += 1
                 waiter.place.set_result(found)
                 _queues.move_to_end(team_id)
                 return
-    _taken[route.engine.id] -= 1
 
 
 def _has_place(route: Route) -> bool:

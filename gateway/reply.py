@@ -20,6 +20,7 @@ STREAM: Headers = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+LONGEST_LIST = 1000  # characters of the ignored fields' names: callers choose them, and servers on the way refuse much
 EXPOSED = b"x-request-id, id, backend, server-timing, retry-after, x-tertulia-ignored"
 
 
@@ -125,7 +126,7 @@ class Reply:
         if self._head is not None:
             headers.append((b"server-timing", self._timing(self._head)))
             if self._head.ignored:
-                headers.append((b"x-tertulia-ignored", _header(", ".join(self._head.ignored))))
+                headers.append((b"x-tertulia-ignored", _header(", ".join(self._head.ignored)[:LONGEST_LIST])))
         if self.origin:
             headers += [(b"access-control-allow-origin", self.origin), (b"vary", b"origin")]
             headers.append((b"access-control-expose-headers", EXPOSED))

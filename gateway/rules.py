@@ -20,7 +20,8 @@ def base_url(given: str) -> str:
     try:
         parts = urlsplit(url)
         readable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port out of range, half an IPv6 address
+        (parts.hostname or "").encode("idna")  # as it will be looked up
+    except ValueError:  # a port out of range, half an IPv6 address, a name that no host can have
         readable = False
     if not readable or any(sign.isspace() or not sign.isprintable() for sign in url):
         raise CatalogueMistake(_("An engine's address looks like http://127.0.0.1:11434."), param="url")
@@ -28,6 +29,14 @@ def base_url(given: str) -> str:
         said = _("An engine's address has no user, password, query or fragment; give the key apart.")
         raise CatalogueMistake(said, param="url")
     return url
+
+
+def engine_key(given: str) -> str:
+    """As it can stand in a header, without which the engine cannot be asked."""
+    key = given.strip()
+    if not key.isascii() or not key.isprintable():
+        raise CatalogueMistake(_("An engine's key has printable ASCII characters alone."), param="secret")
+    return key
 
 
 def engine_name(given: str, *, of: Engine | None = None) -> str:

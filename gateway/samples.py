@@ -20,7 +20,10 @@ KEY = "$TERTULIA_API_KEY"  # as the page of a new key writes it for .env
 SHOWN = 20_000  # characters of an answer that was tried
 TOLD = ("x-request-id", "backend", "x-tertulia-ignored", "retry-after")  # headers of it
 _NUMBERS = re.compile(r"\[\s+([-+.,\deE\s]*?)\s+\]")  # numbers in a list, a line each
-_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\b|\b(true|false|null)\b')
+# A string may end with the text, which may have been cut: else each quote in it would be tried as the beginning of one.
+_TOKEN = re.compile(
+    r'("(?:[^"\\]++|\\.)*+(?:"|\\?\Z))(\s*:)?|(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\b|\b(true|false|null)\b'
+)
 
 
 @dataclass(frozen=True, slots=True)

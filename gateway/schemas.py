@@ -51,6 +51,7 @@ FIELDS: Mapping[str, type] = {
 }
 MESSAGE_FIELDS: Mapping[str, type] = {"name": str, "tool_call_id": str, "tool_calls": list}
 TOOL_FIELDS: Mapping[str, type] = {"type": str, "function": dict}
+CALL_FIELDS: Mapping[str, type] = {"id": str, **TOOL_FIELDS}
 FUNCTION_FIELDS: Mapping[str, type] = {"name": str, "description": str, "parameters": dict}
 KINDS: Mapping[type, str] = {str: "a string", bool: "true or false", dict: "an object", list: "a list"}
 OURS = ("model", "stream", "stream_options")  # what the engine gets from us alone
@@ -173,6 +174,8 @@ def _message(message: object, param: str) -> Json:
     if message.get("role") not in ROLES:
         raise BadRequest(f"A message's role must be one of {', '.join(ROLES)}.", param=f"{param}.role")
     _check_kinds(message, MESSAGE_FIELDS, param)
+    for place, call in enumerate(message.get("tool_calls") or ()):
+        _check_call(call, f"{param}.tool_calls[{place}]")
     content = message.get("content")
     if isinstance(content, str):
         return message
@@ -193,13 +196,20 @@ def _part(part: object, param: str) -> Json:
         raise BadRequest("A part of type text needs a text.", param=param)
     if part["type"] == "image":
         part = {"type": "image_url", "image_url": {"url": part.get("image")}}
-    if part["type"] == "image_url":
-        image = part.get("image_url")
-        url = image.get("url") if isinstance(image, dict) else image
-        if not isinstance(url, str) or not (url.startswith("data:") or _may_be_fetched(url)):
-            raise BadRequest("An image must be a data URI.", param=param)
-        part = {**part, "image_url": {**(image if isinstance(image, dict) else {}), "url": url}}
-    return part
+    if part["type"] == "image_url" and part.get("image_url") is None:
+        raise BadRequest("A part of type image_url needs one.", param=param)
+    # Of every part: vLLM takes any of these from a part of any type, if it only bears a `uuid`.
+    addresses = {name: _address(part[name], param) for name in part if name.endswith("_url") and part[name] is not None}
+    return {**part, **addresses}
+
+
+def _address(given: object, param: str) -> Json:
+    """What a part wants to be seen or heard, as {"url": …} with whatever stands beside it."""
+    found: Json = given if isinstance(given, dict) else {"url": given}
+    url = found.get("url")
+    if not isinstance(url, str) or not (url.startswith("data:") or _may_be_fetched(url)):
+        raise BadRequest("An image must be a data URI, and so must sound and video.", param=param)
+    return found
 
 
 def _may_be_fetched(url: str) -> bool:
@@ -296,6 +306,13 @@ def _check_inside(body: Json) -> None:
         if type(num_ctx) is not int or num_ctx < 1:
             raise BadRequest("'options.num_ctx' must be a whole number of at least 1.", param="options.num_ctx")
         body["options"] = {**options, "num_ctx": num_ctx}
+
+
+def _check_call(call: object, param: str) -> None:
+    if not isinstance(call, dict):
+        raise BadRequest("A tool call must be an object.", param=param)
+    _check_kinds(call, CALL_FIELDS, param)
+    _check_kinds(call.get("function") or {}, {"name": str}, f"{param}.function")
 
 
 def _check_tool(tool: object, param: str) -> None:

@@ -28,7 +28,8 @@ RETRY_AFTER = 5  # seconds; an engine that is down may be back soon
 # that moment would be lost.
 KEEP_ALIVE = 4
 
-WIRE = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
+# UnicodeError: of a host that has no name in DNS, and of a key that cannot stand in a header.
+WIRE = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, UnicodeError)
 
 
 _as_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -182,7 +183,7 @@ def _header(response: httpx.Response, name: bytes) -> bytes:
 def wire_error(error: Exception) -> GatewayError:
     """What the libraries raise, in this room's words. The names of httpx's errors lie here; their causes do not."""
     cause = error.__cause__ or error
-    if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+    if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | UnicodeError):
         return Unavailable("The engine cannot be reached.", retry_after=RETRY_AFTER)
     if isinstance(cause, aiohttp.ServerDisconnectedError):
         return EngineFailed("The engine closed the connection without an answer.")

@@ -43,13 +43,13 @@ class Clock:
     def begin(self) -> None:
         """An engine is about to be asked."""
         self.answered_ms = 0  # from here until the head of its answer
-        self._asked_at = self._now()
-        self._next_at = self._asked_at + self.deadlines.first
+        self.asked_at = self._now()
+        self._next_at = self.asked_at + self.deadlines.first
         self._begun = False
 
     def answered(self) -> None:
         """The head of the answer came."""
-        self.answered_ms = round((self._now() - self._asked_at) * 1000)
+        self.answered_ms = round((self._now() - self.asked_at) * 1000)
 
     def progress(self) -> None:
         """An event came."""

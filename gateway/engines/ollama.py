@@ -163,7 +163,7 @@ def _their_call(call: Json) -> Json:
     arguments = function.get("arguments") or "{}"
     try:
         given = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequest("A tool call's arguments are not JSON.", param="messages") from error
     return {"function": {"name": function.get("name"), "arguments": given}}
 
@@ -225,11 +225,10 @@ class _Shape:
         if message.get("thinking"):
             delta["reasoning_content"] = message["thinking"]
         if message.get("tool_calls"):
-            delta["tool_calls"] = [self._our_call(call) for call in message["tool_calls"]]
+            delta["tool_calls"] = [self._our_call(function) for function in _functions(message["tool_calls"])]
         return delta
 
-    def _our_call(self, call: Json) -> Json:
-        function = call.get("function") or {}
+    def _our_call(self, function: Json) -> Json:
         index, self.called = self.called, self.called + 1
         arguments = written(function.get("arguments") or {}).decode()
         return {"index": index, "id": f"call_{uuid4().hex[:24]}", "type": "function",
@@ -243,6 +242,15 @@ class _Shape:
         if self.called:
             return "tool_calls"
         return "length" if said.get("done_reason") == "length" else "stop"
+
+
+def _functions(calls: object) -> list[Json]:
+    """The functions that an engine's tool calls name. Raises UnreadableAnswer for what is no call."""
+    found = [call.get("function") if isinstance(call, dict) else None for call in calls] if type(calls) is list else []
+    functions = [function for function in found if isinstance(function, dict)]
+    if not functions or len(functions) < len(found):
+        raise UnreadableAnswer("The engine's answer cannot be read.")
+    return functions
 
 
 def _usage(said: Json) -> Json | None:

@@ -23,7 +23,7 @@ from gateway.errors import (
 LONGEST_WAIT = 120  # seconds; clients give up above it instead of waiting
 LONGEST_MESSAGE = 400
 _PRIVATE = re.compile(
-    r"\b[a-z][a-z0-9+.-]*://\S+"  # addresses
+    r"\b[a-z][a-z0-9+.-]{0,30}://\S+"  # addresses; bounded, or text without one would be gone over from every word on
     r"|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b|\blocalhost(?::\d+)?\b"  # machines
     r"|\bBearer\s+\S+|\bsk-[\w-]{6,}"  # keys
     r"|(?:/[\w.-]+){2,}"  # files

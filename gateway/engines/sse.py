@@ -18,6 +18,7 @@ class Splitter:
         self._by_line = False  # a CR was seen, so events are not cut at LF LF alone
         self._skip_newline = False
         self._data: list[bytes] = []
+        self._size = 0  # of the event so far, its line ends too
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The events that this piece completes. Raises UnreadableAnswer for a line or an event above MAX_LINE."""
@@ -55,7 +56,8 @@ class Splitter:
         name, _, value = line.partition(b":")
         if name == b"data":
             self._data.append(value.removeprefix(b" "))
-            if sum(map(len, self._data)) > MAX_LINE:
+            self._size += len(line) + 1
+            if self._size > MAX_LINE:
                 raise UnreadableAnswer("The engine sent an event that is too long.")
         elif name.startswith(b"{"):
             return STRAY
@@ -65,7 +67,7 @@ class Splitter:
         if not self._data:
             return None
         event = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-        self._data = []
+        self._data, self._size = [], 0
         return event
 
     def _short(self, text: bytes) -> bytes:

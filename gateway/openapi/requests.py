@@ -258,7 +258,7 @@ def _message() -> Json:
         },
         "tool_calls": {
             "type": ["array", "null"],
-            "items": {"x-tertulia-type": "object"},
+            "items": _tool_call(),
             "description": _("What an assistant's message called."),
         },
         "tool_call_id": {"type": ["string", "null"], "description": _("The call that a tool's message answers.")},
@@ -271,6 +271,16 @@ def _message() -> Json:
         "additionalProperties": True,
         "properties": fields,
         "anyOf": [by_assistant, by_others],
+    }
+
+
+def _tool_call() -> Json:
+    text = {"type": ["string", "null"]}
+    function = {"type": ["object", "null"], "properties": {"name": text}}
+    return {
+        "type": "object",
+        "additionalProperties": True,
+        "properties": {"id": text, "type": text, "function": function},
     }
 
 
@@ -303,6 +313,8 @@ def _content_part(*, fetches: bool) -> Json:
             },
             "image": {"x-tertulia-type": "string", "description": _("The same, in short.")},
         },
+        # Of a part of any kind: engines take some of them whatever the type says.
+        "patternProperties": {"_url$": {"anyOf": [{"type": "null"}, image, uri]}},
         "anyOf": kinds,
     }
 

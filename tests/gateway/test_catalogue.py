@@ -10,8 +10,11 @@ from django.test import Client
 from accounts.access import chat_caller
 from accounts.models import AuditEntry, Team, User
 from accounts.revision import current
+from accounts.secrets import encrypt
+from gateway import catalogue
 from gateway.catalogue import add_engine, import_models, models_for, remove_engine, set_enabled
 from gateway.discovery import Place, find_engines
+from gateway.engines.facts import FoundModel
 from gateway.errors import CatalogueMistake, Unavailable
 from gateway.jobs import probe_engines
 from gateway.models import Engine
@@ -43,6 +46,8 @@ def test_an_engine_is_added_with_its_key_encrypted_and_the_change_announced(db: 
         ("B", "vllm", "http://a\0"),
         ("B", "vllm", "http://a:99999"),
         ("B", "vllm", "http://[::1"),
+        ("B", "vllm", "http://a..b"),
+        ("B", "vllm", f"http://{'a' * 64}.example"),
         ("taken", "vllm", "http://a"),
     ],
 )
@@ -51,6 +56,34 @@ def test_a_wrong_engine_is_not_added(db: None, name: str, kind: str, url: str) -
     with pytest.raises(CatalogueMistake):
         add_engine(name=name, type=kind, url=url)
     assert Engine.objects.count() == 1
+
+
+@pytest.mark.parametrize("secret", ["clé", "a\nb", "a\x7fb", "日本"])
+def test_a_key_that_no_header_can_hold_is_not_stored(db: None, secret: str) -> None:
+    with pytest.raises(CatalogueMistake) as refused:
+        add_engine(name="A", type="vllm", url="http://a", secret=secret)
+    assert refused.value.param == "secret"
+    assert not Engine.objects.exists()
+
+
+@pytest.mark.parametrize("stored", [{"secret": "clé"}, {"url": "http://a..b"}])
+def test_an_engine_stored_before_that_was_checked_cannot_be_reached(db: None, stored: dict[str, str]) -> None:
+    engine = add_engine(name="A", type="vllm", url="http://127.0.0.1:9")
+    engine.url, engine.secret = stored.get("url", engine.url), encrypt(stored.get("secret", "x"))
+    engine.save()
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        import_models(engine=engine)
+
+
+def test_of_the_models_that_an_engine_lists_those_are_offered_that_can_be_stored(db: None) -> None:
+    with FaultEngine(models=("x" * 301, "a\0b", "\ud800", "plain")) as fault:
+        served = import_models(engine=add_engine(name="A", type="openai", url=fault.url))
+    assert [row.public_id for row in served] == ["plain"]
+
+
+@pytest.mark.parametrize(("told", "kept"), [(2**31, None), (-1, None), (0, None), (8192, 8192)])
+def test_a_context_that_can_be_none_is_not_kept(told: int, kept: int | None) -> None:
+    assert catalogue._storable(FoundModel("m", told)).context_length == kept
 
 
 def test_a_key_stored_with_another_secret_is_a_problem_of_that_engine_alone(db: None, settings) -> None:  # type: ignore[no-untyped-def]

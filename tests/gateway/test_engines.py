@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from gateway.engines.client import close_http, parsed_object
 from gateway.engines.clock import Clock, Deadlines
 from gateway.engines.demo import count
 from gateway.engines.facts import EngineFacts, Item, Json, Kind, Question, Route
+from gateway.engines.ollama import _Shape
+from gateway.engines.refusals import LONGEST_MESSAGE, scrubbed
 from gateway.engines.sse import MAX_LINE, Splitter
 from gateway.errors import UnreadableAnswer
 from gateway.meter import Meter, estimate
@@ -74,6 +77,30 @@ def test_a_line_above_the_cap_is_unreadable() -> None:
         splitter.feed(b"x")
 
 
+@pytest.mark.spec("F13")
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+def test_an_event_of_lines_without_number_is_unreadable_and_holds_nobody_up(end: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(UnreadableAnswer):
+        Splitter().feed((b"data:" + end) * 180_000 + end)
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    "calls", [5, "x", {"a": 1}, ["x"], [{"function": "f"}], [{}], [{"function": {"name": "f"}}, {"function": None}]]
+)
+def test_ollamas_calls_of_tools_that_are_none_are_unreadable(calls: object) -> None:
+    with pytest.raises(UnreadableAnswer):
+        _Shape(Kind.CHAT, "m").whole({"message": {"content": "", "tool_calls": calls}, "done": True})
+
+
+@pytest.mark.parametrize("text", ["a." * 32_000, "a-" * 32_000, "/a" * 32_000, "Bearer " * 9_000, "rate " * 12_000])
+def test_a_refusal_of_any_words_is_soon_read(text: str) -> None:
+    began = time.process_time()
+    assert len(scrubbed(text, "")) <= LONGEST_MESSAGE
+    assert time.process_time() - began < 1
+
+
 @pytest.mark.spec("C5")
 def test_ollama_is_spoken_to_natively_and_num_ctx_arrives() -> None:
     with FaultEngine() as engine:
@@ -129,6 +156,15 @@ def test_the_demo_says_that_it_is_one_and_counts_its_tokens() -> None:
     assert chunks[-2]["choices"][0]["finish_reason"] == "length"
     assert chunks[-1]["usage"]["completion_tokens"] == 40 == len([text for text in texts if text])
     assert chunks[-1]["usage"]["prompt_tokens"] == 3 + count("¿Quién eres?")
+
+
+def test_the_demo_does_not_read_a_long_question_to_its_end() -> None:
+    began = time.process_time()
+    asked = [{"role": "user", "content": "¿qué? " * 700_000}, *[{"role": "user", "content": "z " * 700}] * 3000]
+    answer = whole(route_to("demo"), {"messages": asked})
+    assert "motor de demostración" not in answer["choices"][0]["message"]["content"]  # of all but the last
+    assert 4_000_000 < answer["usage"]["prompt_tokens"] < 4_300_000
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

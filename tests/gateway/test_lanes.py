@@ -213,6 +213,24 @@ def test_who_queues_after_a_silent_engine_has_time_to_wait(
     assert queue > 600 > connect
 
 
+def test_a_limit_that_was_lowered_holds_for_those_who_come_to_wait_then() -> None:
+    async def work() -> None:
+        before, after = (
+            Route(EngineFacts(1003, "c", "openai", "", "", "", max_concurrent=most), "m", "m") for most in (3, 1)
+        )
+        inside = [await lanes.enter([before], 1, Clock(Deadlines())) for _ in range(3)]
+        waits = asyncio.create_task(lanes.enter([after], 1, Clock(Deadlines())))
+        for _ in range(2):
+            await asyncio.sleep(0)
+            lanes.leave(inside.pop())
+        await asyncio.sleep(0)
+        assert (waits.done(), lanes.running(1003)) == (False, 1)
+        lanes.leave(inside.pop())
+        lanes.leave(await waits)
+
+    asyncio.run(work())
+
+
 def test_at_random_every_place_is_handed_over_once_and_all_come_back() -> None:
     """Calls of three teams for two engines that are given up, held and cancelled at any moment."""
     chance = random.Random(7)

@@ -32,7 +32,7 @@ from gateway.forms import TRIED
 from gateway.models import Engine, EngineType, ServedModel
 from gateway.openapi import _in_english, document, in_english, this_installation
 from gateway.openapi.paths import EVENTS
-from gateway.samples import SHOWN, laid_out
+from gateway.samples import SHOWN, coloured, laid_out
 from gateway.snapshot import holder, load
 from tests.console.test_languages import catalogues as compiled_catalogues
 from tests.engines.faultd import FaultEngine
@@ -437,3 +437,11 @@ def test_a_session_is_no_key_to_the_api(api: Api, client: Client, alice: User) -
     cookie = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
     answer = api.client.get("/v1/models", headers={"authorization": "", "cookie": cookie})
     assert answer.status_code == 401
+
+
+def test_an_answer_that_is_cut_within_a_text_is_coloured_at_once() -> None:
+    began = time.process_time()
+    cut = '{"content": "' + '\\"' * 10_000
+    assert [coloured(text).count("<span") for text in (cut, cut + "\\")] == [2, 2]
+    assert coloured('{"a": "b\\"c", "d": 1.5, "e": null}').count("<span") == 6
+    assert time.process_time() - began < 0.5

@@ -172,6 +172,25 @@ def test_a_body_above_the_limit_is_413_whether_announced_or_not(api: Api, quick)
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/"}}]}]},
             "messages[0].content[0]",
         ),
+        *[
+            ({"messages": [{"role": "user", "content": [part]}]}, "messages[0].content[0]")
+            for part in (
+                {"type": "video_url", "video_url": {"url": "http://169.254.169.254/"}},
+                {"type": "audio_url", "audio_url": "http://10.0.0.1/"},
+                {"type": "text", "text": "x", "uuid": "u", "image_url": {"url": "http://10.0.0.1/"}},
+                {"type": "text", "text": "x", "uuid": "u", "video_url": "file:///etc/passwd"},
+                {"type": "image_url", "image_url": None},
+            )
+        ],
+        *[
+            ({"messages": [{"role": "assistant", "tool_calls": [call]}]}, f"messages[0].tool_calls[0]{place}")
+            for call, place in (
+                ("x", ""),
+                ({"id": {}}, ".id"),
+                ({"function": "f"}, ".function"),
+                ({"function": {"name": 7}}, ".function.name"),
+            )
+        ],
         ({"temperature": 2.01}, "temperature"),
         ({"temperature": True}, "temperature"),
         ({"temperature": "1"}, "temperature"),

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic
 
@@ -200,6 +201,42 @@ def test_an_engine_that_says_nothing_is_not_let_in_by_a_look(api: Api, quick: Ca
     assert api.chat("shared").status_code == 504
 
 
+@EITHER_WAY
+def test_an_engine_that_answers_others_is_not_out_for_one_callers_long_questions(
+    api: Api, quick: Callable[..., None], stream: bool
+) -> None:
+    quick(first_byte_seconds=0.6)
+    engine = api.offer("only", public="long", model="fault:hang")
+    engine.models.create(public_id="short", engine_model="plain")
+    api.reload()
+    with ThreadPoolExecutor(5) as callers:
+        long = [callers.submit(api.chat, "long", stream=stream) for _ in range(5)]
+        api.engine.wait_for(lambda: len(api.engine.completions()) == 5)
+        assert api.chat("short").status_code == 200
+        assert {answer.result().status_code for answer in long} == {504}
+    assert health.rests(engine_facts(engine))
+    assert api.chat("short").status_code == 200
+
+
+def test_a_look_that_fails_as_none_should_does_not_end_the_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+
+    async def look(engine: EngineFacts) -> None:
+        looked.append(engine.id)
+        if engine.id == 1:
+            raise RuntimeError
+
+    async def watched() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await health.watch(lambda: [way(1).engine, way(2).engine])
+
+    monkeypatch.setattr(health, "look", look)
+    monkeypatch.setattr(health, "LOOK_AGAIN", 0.01)
+    asyncio.run(watched())
+    assert looked[:4] == [1, 2, 1, 2]
+
+
 def test_an_engine_stays_out_twice_as_long_each_time_and_a_minute_at_most() -> None:
     engine, waits = way(1).engine, []
     for _ in range(9):
@@ -210,6 +247,13 @@ def test_an_engine_stays_out_twice_as_long_each_time_and_a_minute_at_most() -> N
     assert health.state(engine).failures == 9
     health.answered(engine)
     assert (health.is_out(engine), health.rests(engine), health.state(engine).failures) == (False, False, 0)
+
+
+def test_an_engine_that_is_away_for_hours_is_looked_at_as_before() -> None:
+    engine = way(1).engine
+    for _ in range(5000):
+        health.failed(engine, Unavailable("away"))
+    assert round(health.state(engine).out_until - monotonic()) == health.LONGEST_OUT
 
 
 PROBES = {"openai": "/v1/models", "vllm": "/health", "llamacpp": "/health", "ollama": "/api/version"}

@@ -48,6 +48,12 @@ def test_an_engine_closed_to_all_else_still_answers(api: Api) -> None:
     assert seen(api) == {}
 
 
+def test_the_names_of_ignored_fields_do_not_swell_the_head_of_an_answer(api: Api) -> None:
+    api.offer("closed", allowed_fields=[])
+    response = api.chat("shared", **{"x" * 200_000: 1, "y": 1})
+    assert (response.status_code, len(response.headers["x-tertulia-ignored"])) == (200, 1000)
+
+
 @pytest.mark.spec("T3")
 def test_no_caller_can_ask_for_a_count_in_every_event(api: Api) -> None:
     streamed = api.stream(stream_options={"include_usage": True, "continuous_usage_stats": True}, timings_per_token=1)
