@@ -82,5 +82,5 @@ async def _forget(request_id: UUID) -> None:
     try:
         await in_database(RememberedRequest.objects.filter(request_id=request_id).delete)
     except AWAY:
-        # Whoever repeats it is told by the log that it came to nothing.
+        # If it was admitted, the log will say that it came to nothing; a refusal has no row, and waits for its day.
         logger.warning("A request that came to nothing stays remembered for now", extra={"request_id": str(request_id)})

@@ -4,7 +4,9 @@ It is the same code as for a request over the network, and it is accounted for i
 """
 
 import asyncio
+import json
 from dataclasses import dataclass, field
+from threading import BoundedSemaphore
 from time import perf_counter
 from typing import Any
 
@@ -14,13 +16,16 @@ from accounts.callers import Caller
 from gateway.api import answer_as
 from gateway.dialects import DIALECTS
 from gateway.engines.client import close_http, connected
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Unavailable
 from gateway.reply import Message, Reply
 from gateway.running import Call
 
 HEADERS = {b"content-type": b"application/json"}
 MOST_BYTES = 256 * 1024  # of an answer that are kept; the call ends there
 MOST_SECONDS = 120.0  # that a page may wait for one
+MOST_AT_ONCE = 4  # in this process: each holds a thread of the pages' for as long as its call takes
+
+_places = BoundedSemaphore(MOST_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,15 @@ class Tried:
 
 def tried(caller: Caller, path: str, body: bytes) -> Tried:
     """POSTs the JSON to one of the API's ASKS. In a server this runs in the server's own loop, which holds its
-    connections to the engines."""
-    return async_to_sync(_tried)(caller, path, body)
+    connections to the engines.
+    """
+    if not _places.acquire(blocking=False):
+        busy = Unavailable("Others are trying calls just now. Try again in a moment.", code="overloaded")
+        return Tried(busy.status, {}, json.dumps({"error": busy.told()}).encode(), 0, cut=False)
+    try:
+        return async_to_sync(_tried)(caller, path, body)
+    finally:
+        _places.release()
 
 
 async def _tried(caller: Caller, path: str, body: bytes) -> Tried:

@@ -19,6 +19,14 @@ OPTIONS = {
     "stop": "stop", "presence_penalty": "presence_penalty", "frequency_penalty": "frequency_penalty",
     "max_tokens": "num_predict", "max_completion_tokens": "num_predict",
 }  # fmt: skip
+# What a caller may say in Ollama's own words: what shapes his answer. How the machine is used, and an answer without
+# end (`num_predict` of -1), are not his to choose.
+OWN_OPTIONS = frozenset(
+    {
+        "num_ctx", "temperature", "top_k", "top_p", "min_p", "typical_p", "seed", "stop", "repeat_last_n",
+        "repeat_penalty", "presence_penalty", "frequency_penalty", "mirostat", "mirostat_tau", "mirostat_eta",
+    }
+)  # fmt: skip
 TAKEN = frozenset(
     {
         *OPTIONS, "options", "messages", "prompt", "input", "tools", "response_format", "reasoning_effort", "think",
@@ -84,8 +92,8 @@ def _said(line: bytes) -> Json:
 
 def _asked(route: Route, question: Question, *, stream: bool) -> tuple[str, Json]:
     body = question.body
-    options = {OPTIONS[name]: value for name, value in body.items() if name in OPTIONS}
-    options |= body.get("options") or {}
+    own = {name: value for name, value in (body.get("options") or {}).items() if name in OWN_OPTIONS}
+    options = own | {OPTIONS[name]: value for name, value in body.items() if name in OPTIONS}
     payload: Json = {"model": route.engine_model, "options": options}
     if question.kind is Kind.EMBEDDING:
         return EMBED, payload | {"input": _texts(body["input"]), **_only(body, "dimensions")}

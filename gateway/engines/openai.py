@@ -20,7 +20,7 @@ DENIED = frozenset(
         "user_config", "chat_template", "chat_template_kwargs", "logits_processors", "logits_processor_pattern",
         "continuous_usage_stats", "timings_per_token", "return_progress", "kv_transfer_params", "prompt_logprobs",
         "mm_processor_kwargs", "vllm_xargs", "priority", "request_id", "return_token_ids", "keep_alive", "id_slot",
-        "slot_id", "lora", "options",
+        "slot_id", "lora", "options", "prompt_embeds",
     }
 )  # fmt: skip
 

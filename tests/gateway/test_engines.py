@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import pytest
@@ -77,13 +76,15 @@ def test_a_line_above_the_cap_is_unreadable() -> None:
         splitter.feed(b"x")
 
 
+ENDS_SOON = pytest.mark.timeout(30)  # what grows with the square of its input does not
+
+
+@ENDS_SOON
 @pytest.mark.spec("F13")
 @pytest.mark.parametrize("end", [b"\n", b"\r"])
 def test_an_event_of_lines_without_number_is_unreadable_and_holds_nobody_up(end: bytes) -> None:
-    began = time.process_time()
     with pytest.raises(UnreadableAnswer):
-        Splitter().feed((b"data:" + end) * 180_000 + end)
-    assert time.process_time() - began < 2
+        Splitter().feed((b"data:" + end) * 600_000 + end)
 
 
 @pytest.mark.parametrize(
@@ -94,11 +95,12 @@ def test_ollamas_calls_of_tools_that_are_none_are_unreadable(calls: object) -> N
         _Shape(Kind.CHAT, "m").whole({"message": {"content": "", "tool_calls": calls}, "done": True})
 
 
-@pytest.mark.parametrize("text", ["a." * 32_000, "a-" * 32_000, "/a" * 32_000, "Bearer " * 9_000, "rate " * 12_000])
+@ENDS_SOON
+@pytest.mark.parametrize(
+    "text", ["a." * 320_000, "a-" * 320_000, "/a" * 320_000, "Bearer " * 90_000, "rate " * 120_000]
+)
 def test_a_refusal_of_any_words_is_soon_read(text: str) -> None:
-    began = time.process_time()
     assert len(scrubbed(text, "")) <= LONGEST_MESSAGE
-    assert time.process_time() - began < 1
 
 
 @pytest.mark.spec("C5")
@@ -113,6 +115,16 @@ def test_ollama_is_spoken_to_natively_and_num_ctx_arrives() -> None:
     assert texts == ["word0 ", "word1 ", "word2 ", None]
     assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
     assert chunks[-1]["usage"] == {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+
+
+@pytest.mark.spec("C5", "S08")
+def test_ollamas_own_options_shape_an_answer_and_do_not_lift_its_limit_or_run_its_machine() -> None:
+    given = {"num_ctx": 4096, "top_k": 5, "num_predict": -1, "num_gpu": 99, "num_thread": 64, "use_mmap": False}
+    with FaultEngine() as engine:
+        whole(route_to("ollama", engine.url), {**ASKED, "options": {**given, "temperature": 2}, "temperature": 0.1})
+        whole(route_to("ollama", engine.url), {**ASKED, "options": given, "max_tokens": 7})
+        seen = [exchange.body["options"] for exchange in engine.requests]
+    assert seen == [{"num_ctx": 4096, "top_k": 5, "temperature": 0.1}, {"num_ctx": 4096, "top_k": 5, "num_predict": 7}]
 
 
 def test_ollamas_images_tools_and_prompts_are_put_in_its_own_words() -> None:
@@ -158,13 +170,12 @@ def test_the_demo_says_that_it_is_one_and_counts_its_tokens() -> None:
     assert chunks[-1]["usage"]["prompt_tokens"] == 3 + count("¿Quién eres?")
 
 
+@ENDS_SOON
 def test_the_demo_does_not_read_a_long_question_to_its_end() -> None:
-    began = time.process_time()
     asked = [{"role": "user", "content": "¿qué? " * 700_000}, *[{"role": "user", "content": "z " * 700}] * 3000]
     answer = whole(route_to("demo"), {"messages": asked})
     assert "motor de demostración" not in answer["choices"][0]["message"]["content"]  # of all but the last
     assert 4_000_000 < answer["usage"]["prompt_tokens"] < 4_300_000
-    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(
