@@ -245,6 +245,7 @@ def test_an_engine_that_is_down_is_said_in_words_and_can_be_tried_again(
     ask(bobs_page, "fault:ok?n=3", model=AWAY)
     expect(bobs_page.get_by_role("alert")).to_contain_text("engine")
     with FaultEngine(port=port_of_the_engine_that_is_away):
+        bobs_page.wait_for_timeout(1500)  # a look each second finds that an engine is back
         bobs_page.get_by_role("button", name="Try again").click()
         expect(bobs_page.locator(".answer .prose")).to_have_text("word0 word1 word2", timeout=GENEROUS)
 
