@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
-from uuid import UUID
 
 from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
@@ -34,11 +33,9 @@ class Head:
     `queue_ms` and `connect_ms`: what the call waited for its turn, and then for the head of the engine's answer.
     """
 
-    request_id: UUID
-    answer_id: str
-    ignored: tuple[str, ...] = ()
-    queue_ms: int = 0
-    connect_ms: int = 0
+    ignored: tuple[str, ...]
+    queue_ms: int
+    connect_ms: int
 
 
 class Account:
@@ -104,7 +101,7 @@ class Account:
 
     def head(self) -> Head:
         self.begun = True
-        return Head(self.call.request.id, self._shaper.answer_id, self._ignored, self._queue_ms, self.clock.answered_ms)
+        return Head(self._ignored, self._queue_ms, self.clock.answered_ms)
 
     def take(self, batch: Sequence[Item]) -> list[bytes]:
         """The events that go out for these. What finishes the answer is held back until the account is closed."""
