@@ -1,15 +1,13 @@
-"""What was consumed: the log, its roll-ups, and prices. Only `billing.ledger` writes the log and the roll-ups.
+"""The log: a table partitioned by month on `at`, whose definition stands in the migration as SQL.
 
-The log is a table partitioned by month on `at`; its definition stands in the migration as SQL. Names of keys,
-members, models and engines are kept as they were, so that reports add up after any of them is gone.
+Names of keys, members, models and engines are kept as they were, so that reports add up after any of them is gone.
 """
-
-from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Team
+from billing.models.prices import COST, PRICE
 
 
 class Outcome(models.TextChoices):
@@ -39,27 +37,6 @@ class Source(models.TextChoices):
 class Origin(models.TextChoices):
     API = "api", _("API")
     CHAT = "chat", _("chat")
-
-
-PRICE: dict[str, Any] = {"max_digits": 18, "decimal_places": 8}
-COST: dict[str, Any] = {"max_digits": 24, "decimal_places": 12}
-
-
-class Price(models.Model):
-    """What a million tokens of a model cost from a moment on, in the installation's currency."""
-
-    model = models.CharField(max_length=200)
-    effective_from = models.DateTimeField()
-    input = models.DecimalField(**PRICE)
-    cached_input = models.DecimalField(**PRICE, null=True, blank=True)  # null: as input
-    output = models.DecimalField(**PRICE)
-    reasoning = models.DecimalField(**PRICE, null=True, blank=True)  # null: as output
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["model", "effective_from"], name="price_once")]
-
-    def __str__(self) -> str:
-        return f"{self.model} from {self.effective_from:%Y-%m-%d}"
 
 
 class UsageRecord(models.Model):
@@ -114,65 +91,6 @@ class UsageRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.id} {self.model} {self.prompt_tokens}+{self.completion_tokens}"
-
-
-class RollUp(models.Model):
-    """The sums that every level of roll-up holds."""
-
-    model = models.CharField(max_length=200)
-    origin = models.CharField(max_length=8)
-    outcome = models.CharField(max_length=8)  # the class: ok, stopped (by the caller), error
-    requests = models.BigIntegerField()
-    prompt_tokens = models.BigIntegerField()
-    completion_tokens = models.BigIntegerField()
-    reasoning_tokens = models.BigIntegerField()
-    cached_tokens = models.BigIntegerField()
-    estimated_tokens = models.BigIntegerField()  # of prompt and completion, those not the engine's own count
-    priced_requests = models.BigIntegerField()
-    cost = models.DecimalField(**COST)
-
-    class Meta:
-        abstract = True
-
-
-class TeamRollUp(RollUp):
-    team = models.ForeignKey(Team, on_delete=models.PROTECT, db_index=False, related_name="+")
-    key_id = models.BigIntegerField(default=0)  # 0: none
-    member_id = models.BigIntegerField(default=0)
-
-    class Meta:
-        abstract = True
-
-
-class UsageQuarter(TeamRollUp):
-    """Sums of a quarter of an hour, UTC."""
-
-    pk = models.CompositePrimaryKey("team_id", "bucket", "key_id", "member_id", "model", "origin", "outcome")
-    bucket = models.DateTimeField()
-
-    def __str__(self) -> str:
-        return f"{self.bucket:%Y-%m-%d %H:%M} {self.model}"
-
-
-class UsageDay(TeamRollUp):
-    """Sums of a day in the team's time zone."""
-
-    pk = models.CompositePrimaryKey("team_id", "day", "key_id", "member_id", "model", "origin", "outcome")
-    day = models.DateField()
-
-    def __str__(self) -> str:
-        return f"{self.day} {self.model}"
-
-
-class PlatformDay(RollUp):
-    """Sums of a day in the installation's TIME_ZONE, for operators."""
-
-    pk = models.CompositePrimaryKey("day", "team_id", "model", "origin", "outcome")
-    day = models.DateField()
-    team = models.ForeignKey(Team, on_delete=models.PROTECT, db_index=False, related_name="+")
-
-    def __str__(self) -> str:
-        return f"{self.day} {self.model}"
 
 
 class DeadLetter(models.Model):

@@ -1,0 +1,19 @@
+"""What was consumed and what it costs. Only `billing.ledger` writes the log and the roll-ups."""
+
+from billing.models.log import DeadLetter, Origin, Outcome, Source, UsageRecord
+from billing.models.prices import Price
+from billing.models.rollups import PlatformDay, RollUp, TeamRollUp, UsageDay, UsageQuarter
+
+__all__ = [
+    "DeadLetter",
+    "Origin",
+    "Outcome",
+    "PlatformDay",
+    "Price",
+    "RollUp",
+    "Source",
+    "TeamRollUp",
+    "UsageDay",
+    "UsageQuarter",
+    "UsageRecord",
+]

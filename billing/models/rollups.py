@@ -1,0 +1,65 @@
+"""The log's sums by time, team and model. `billing.rollups` says what they are made of."""
+
+from django.db import models
+
+from accounts.models import Team
+from billing.models.prices import COST
+
+
+class RollUp(models.Model):
+    """The sums that every level of roll-up holds."""
+
+    model = models.CharField(max_length=200)
+    origin = models.CharField(max_length=8)
+    outcome = models.CharField(max_length=8)  # the class: ok, stopped (by the caller), error
+    requests = models.BigIntegerField()
+    prompt_tokens = models.BigIntegerField()
+    completion_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    estimated_tokens = models.BigIntegerField()  # of prompt and completion, those not the engine's own count
+    priced_requests = models.BigIntegerField()
+    cost = models.DecimalField(**COST)
+
+    class Meta:
+        abstract = True
+
+
+class TeamRollUp(RollUp):
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, db_index=False, related_name="+")
+    key_id = models.BigIntegerField(default=0)  # 0: none
+    member_id = models.BigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class UsageQuarter(TeamRollUp):
+    """Sums of a quarter of an hour, UTC."""
+
+    pk = models.CompositePrimaryKey("team_id", "bucket", "key_id", "member_id", "model", "origin", "outcome")
+    bucket = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.bucket:%Y-%m-%d %H:%M} {self.model}"
+
+
+class UsageDay(TeamRollUp):
+    """Sums of a day in the team's time zone."""
+
+    pk = models.CompositePrimaryKey("team_id", "day", "key_id", "member_id", "model", "origin", "outcome")
+    day = models.DateField()
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"
+
+
+class PlatformDay(RollUp):
+    """Sums of a day in the installation's TIME_ZONE, for operators."""
+
+    pk = models.CompositePrimaryKey("day", "team_id", "model", "origin", "outcome")
+    day = models.DateField()
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, db_index=False, related_name="+")
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"
