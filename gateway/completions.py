@@ -13,9 +13,11 @@ from django.conf import settings
 
 from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
+from billing.records import NOTHING
 from billing.spool import Start, spool
 from gateway import health, lanes, routing, running
 from gateway.account import Account, Head
+from gateway.admission import admit
 from gateway.engines import CLIENTS
 from gateway.engines.clock import Clock, Cut, Deadlines
 from gateway.engines.facts import Item, Question, Route
@@ -54,7 +56,7 @@ async def answer(caller: Caller, ask: Ask, call: Call) -> tuple[Head, bytes]:
 
     Cancelling it ends the call, with `call.leaving` as its outcome.
     """
-    account, routes = _admit(caller, ask, call)
+    account, routes = await _admit(caller, ask, call)
     with _Accounted(account):
         left = routing.in_order(routes)
         while left:
@@ -77,7 +79,7 @@ async def stream(caller: Caller, ask: Ask, call: Call) -> AsyncGenerator[Head | 
 
     Read it inside `aclosing`: a reader that goes away ends the call, with `call.leaving` as its outcome.
     """
-    account, routes = _admit(caller, ask, call)
+    account, routes = await _admit(caller, ask, call)
     with _Accounted(account):
         left = routing.in_order(routes)
         while left:
@@ -139,9 +141,11 @@ class _Accounted:
         finally:
             account.clock.close()
             running.leave(call)
+            if call.admission is not None:
+                call.admission.release(call.finished.counts if call.finished else NOTHING)
 
 
-def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[Route, ...]]:
+async def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[Route, ...]]:
     """Refuses, or writes the start of the call."""
     if running.drain_flag.is_set():
         raise Unavailable("The server is stopping. Try again in a moment.", retry_after=1)
@@ -149,6 +153,10 @@ def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[Route, 
     model = routing.public_id(snapshot, caller, ask.model)
     routes = snapshot.routes[model]
     _check_context(ask, routes)
+    estimate = estimate_prompt(ask.body)
+    call.admission = await admit(
+        caller=caller, ask=ask, request=call.request, model=model, prompt_estimate=estimate, snapshot=snapshot
+    )
     call.caller, call.clock = caller, (clock := Clock(_deadlines()))
     start = Start(
         id=call.request.id,
@@ -164,15 +172,16 @@ def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[Route, 
         end_user=ask.end_user,
         model=model,
         client_request_id=call.client_request_id,
-        prompt_estimate=estimate_prompt(ask.body),
+        prompt_estimate=estimate,
         price=snapshot.prices.at(model, call.request.at_ms),
     )
     try:
         spool().start(start)
     except SpoolUnavailable as error:
+        call.admission.release(NOTHING)
         raise Unavailable("The server cannot keep its accounts. Try again later.", retry_after=5) from error
     call.price = start.price
-    return Account(ask, caller, call, clock, start.prompt_estimate), routes
+    return Account(ask, caller, call, clock, estimate), routes
 
 
 def _deadlines() -> Deadlines:

@@ -13,6 +13,8 @@ from billing.records import Counts
 from gateway.engines.clock import Clock
 from gateway.engines.facts import EngineFacts
 
+type Release = Callable[[Counts], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:
@@ -29,6 +31,23 @@ class Finished:
         return cost(self.price, self.counts) if self.price else None
 
 
+class Admission:
+    """What a call holds from its admission to its end. `headers` go out with its answer, whatever that is."""
+
+    def __init__(self) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._releases: list[Release] = []
+
+    def hold(self, release: Release) -> None:
+        """`release` is told, once, what the call came to; it must not wait or raise."""
+        self._releases.append(release)
+
+    def release(self, counts: Counts) -> None:
+        releases, self._releases = self._releases, []
+        for release in releases:
+            release(counts)
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One request on its way. Whoever reads its stream may set `leaving`: the outcome to log when that reader goes.
@@ -43,6 +62,7 @@ class Call:
     clock: Clock | None = None
     price: UnitPrices | None = None
     finished: Finished | None = None
+    admission: Admission | None = None  # what it holds from its admission on
     cut_as: str = ""  # the outcome that `cut` gave it
     engine: EngineFacts | None = None  # the last that it was given to
 
