@@ -4,9 +4,11 @@ import os
 from collections.abc import MutableMapping
 from typing import Any
 
-import httpx
+from yarl import URL
 
-from gateway.engines.client import transport
+from gateway.engines.client import session
+
+HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 
 
 async def application(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -16,13 +18,10 @@ async def application(scope: MutableMapping[str, Any], receive: Any, send: Any) 
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
-    headers = {"content-type": "application/json", "accept-encoding": "identity"}
-    address = os.environ["ENGINE"] + scope["path"]
-    request = httpx.Request("POST", address, content=bytes(body), headers=headers, extensions={"timeout": {}})
-    answer = await transport().handle_async_request(request)
-    kept = [(name, value) for name, value in answer.headers.raw if name.lower() != b"transfer-encoding"]
-    await send({"type": "http.response.start", "status": answer.status_code, "headers": kept})
-    async for chunk in answer.stream:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await answer.aclose()
+    address = URL(os.environ["ENGINE"] + scope["path"], encoded=True)
+    async with session().request("POST", address, data=bytes(body), headers=HEADERS) as answer:
+        kept = [(name, value) for name, value in answer.raw_headers if name.lower() != b"transfer-encoding"]
+        await send({"type": "http.response.start", "status": answer.status, "headers": kept})
+        while chunk := await answer.content.readany():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

@@ -16,6 +16,7 @@ from bench.engine import MODEL
 from bench.load import ROOT, Target, child, free_port
 
 SERVERS = ("daphne", "uvicorn")
+H11 = "uvicorn on h11"  # without httptools, which the extra installs
 SECRET = "benchmarks only: 5f4e3d2c1b0a9f8e7d6c5b4a"
 RENAMED = "fast, by another name"
 RENAME = f"""
@@ -85,8 +86,9 @@ def relay(server: str, engine: str) -> Iterator[Target]:
 
 
 def _words(server: str, port: int, module: str) -> tuple[str, ...]:
-    quiet = ("-v", "0") if server == "daphne" else ("--no-access-log", "--log-level", "warning")
-    return ("-m", server, *quiet, "--port", str(port), f"{module}:application")
+    more = ("-v", "0") if server == "daphne" else ("--no-access-log", "--log-level", "warning")
+    parser = ("--http", "h11") if server == H11 else ()
+    return ("-m", server.partition(" ")[0], *more, *parser, "--port", str(port), f"{module}:application")
 
 
 def _manage(environment: dict[str, str], *words: str) -> str:

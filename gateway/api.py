@@ -177,8 +177,11 @@ class Watcher:
         self._watch.cancel()
 
     async def _look(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        try:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+        except asyncio.CancelledError:
+            return  # a task that ends in an exception keeps its frames in a cycle, for the garbage collector to find
         self.saw_leave = True
         if self._task is not None:
             self._task.cancel()

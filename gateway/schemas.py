@@ -92,7 +92,7 @@ def json_object(raw: bytes, content_type: bytes) -> Json:
     if _has_too_many_parts(raw):
         raise BadRequest(f"The body holds more than {MAX_PARTS} values.")
     try:
-        found = json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
+        found = _decoder.decode(raw.decode())
     except UnicodeDecodeError as error:
         raise BadRequest("The body is not valid UTF-8.") from error
     except RecursionError as error:
@@ -324,9 +324,9 @@ def _check_tool(tool: object, param: str) -> None:
 
 def _check_kinds(given: Json, fields: Mapping[str, type], param: str = "") -> None:
     """Fields that are absent or null may be so."""
-    for name, kind in fields.items():
-        value = given.get(name)
-        if value is not None and not isinstance(value, kind):
+    for name, value in given.items():
+        kind = fields.get(name)
+        if kind is not None and value is not None and not isinstance(value, kind):
             place = f"{param}.{name}" if param else name
             raise BadRequest(f"'{place}' must be {KINDS[kind]}.", param=place)
 
@@ -381,3 +381,7 @@ def _short(text: str) -> str:
     if len(text) > MAX_DIGITS:
         raise ValueError(f"the number {text[:20]} is too long")
     return text
+
+
+# Made once: json.loads with hooks makes one for each body.
+_decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)

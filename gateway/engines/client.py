@@ -1,8 +1,8 @@
 """How engines are reached: the HTTP client they share, and the words for what goes wrong on the wire.
 
-One transport per event loop: httpx's on aiohttp, asked directly, without httpx.AsyncClient around it. What that would
-add is unwanted here: cookies kept from one caller to the next, redirects, proxies from the environment; and it costs
-as much again as the rest of a request (`bench.gateway`).
+One aiohttp session per event loop, asked directly: httpx around it, whose part here was to shape requests and answers
+that are shaped again, took a quarter of a bare relay's time (`bench.gateway`). No cookies are kept from one caller to
+the next, no redirect is followed, no proxy is taken from the environment.
 """
 
 import asyncio
@@ -13,8 +13,9 @@ from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
+import orjson
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from gateway.engines.clock import Clock
 from gateway.engines.facts import EngineFacts, Json
@@ -28,8 +29,8 @@ RETRY_AFTER = 5  # seconds; an engine that is down may be back soon
 # that moment would be lost.
 KEEP_ALIVE = 4
 
-# UnicodeError: of a host that has no name in DNS, and of a key that cannot stand in a header.
-WIRE = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, UnicodeError)
+# ValueError: an address that is none, a host that has no name in DNS, a key that cannot stand in a header.
+WIRE = (aiohttp.ClientError, OSError, ValueError)
 
 
 _as_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -39,6 +40,10 @@ _as_escapes = json.JSONEncoder(separators=(",", ":")).encode
 def written(value: object) -> bytes:
     """JSON as UTF-8. Lone surrogates, which UTF-8 cannot hold, make it fall back to escapes."""
     try:
+        return orjson.dumps(value)
+    except TypeError:  # also for numbers past 64 bits, and for what is nested deeply
+        pass
+    try:
         return _as_text(value).encode()
     except UnicodeEncodeError:
         return _as_escapes(value).encode()
@@ -47,34 +52,41 @@ def written(value: object) -> bytes:
 def parsed_object(data: bytes) -> Json | None:
     """The JSON object in these bytes; None if they hold anything else."""
     try:
-        found = json.loads(data.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return None
+        found = orjson.loads(data)
+    except ValueError:  # also for lone surrogates, NaN and broken UTF-8, which engines do send
+        found = _parsed_leniently(data)
     return found if isinstance(found, dict) else None
 
 
-_transports: WeakKeyDictionary[asyncio.AbstractEventLoop, AiohttpTransport] = WeakKeyDictionary()
+def _parsed_leniently(data: bytes) -> object:
+    try:
+        return json.loads(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
 
 
-def transport() -> AiohttpTransport:
-    """The running loop's transport, made on first use."""
+_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+
+
+def session() -> aiohttp.ClientSession:
+    """The running loop's session, made on first use."""
     loop = asyncio.get_running_loop()
-    found = _transports.get(loop)
+    found = _sessions.get(loop)
     if found is None:
-        found = _transports[loop] = AiohttpTransport(client=_session, trust_env=False)
+        found = _sessions[loop] = _session()
     return found
 
 
 def connected() -> bool:
     """Whether the running loop has asked engines before."""
-    return asyncio.get_running_loop() in _transports
+    return asyncio.get_running_loop() in _sessions
 
 
 async def close_http() -> None:
     """To be called once in each loop that asked engines, at its end."""
-    found = _transports.pop(asyncio.get_running_loop(), None)
+    found = _sessions.pop(asyncio.get_running_loop(), None)
     if found is not None:
-        await found.aclose()
+        await found.close()
 
 
 def _session() -> aiohttp.ClientSession:
@@ -89,24 +101,19 @@ def _session() -> aiohttp.ClientSession:
 class Reading:
     """An engine's answer while it is read."""
 
-    def __init__(self, response: httpx.Response, clock: Clock) -> None:
-        self.status = response.status_code
-        self.kind = _header(response, b"content-type")
-        self.encoding = _header(response, b"content-encoding")
-        self._pieces: AsyncGenerator[bytes] = aiter(response.stream)  # type: ignore[arg-type]
+    def __init__(self, response: aiohttp.ClientResponse, clock: Clock) -> None:
+        self.status = response.status
+        self.kind = response.headers.get("content-type", "").lower()
+        self.encoding = response.headers.get("content-encoding", "")
+        self._read = response.content.readany
         self._clock = clock
 
     async def piece(self) -> bytes:
         """What came next, as it came; empty at the end."""
         try:
-            return await self._clock.wait(anext(self._pieces))
-        except StopAsyncIteration:
-            return b""
+            return await self._clock.wait(self._read())
         except WIRE as error:
             raise wire_error(error) from error
-
-    async def close(self) -> None:
-        await self._pieces.aclose()
 
     async def refused(self) -> bytes:
         """The beginning of a body that says why."""
@@ -121,27 +128,36 @@ class Reading:
 @asynccontextmanager
 async def asked(engine: EngineFacts, clock: Clock, path: str, payload: Json | None) -> AsyncGenerator[Reading]:
     """The engine's answer, its body still to come. Its refusals are raised; leaving closes the connection."""
+    if engine.secret_lost:
+        raise Unavailable("The engine's key cannot be read any more. An operator has to enter it again.")
     try:
-        response = await clock.wait(transport().handle_async_request(_request(engine, path, payload, clock)))
+        response = await clock.wait(
+            session().request(
+                "GET" if payload is None else "POST",
+                _address(engine.url, path),
+                data=None if payload is None else written(payload),
+                headers=_headers(engine.secret),
+                allow_redirects=False,
+                timeout=_timeout(clock.deadlines.connect),
+            )
+        )
     except WIRE as error:
         raise wire_error(error) from error
     clock.answered()
     reading = Reading(response, clock)
     try:
         if reading.status != 200:
-            raise refusal(engine.secret, response, await reading.refused())
-        if reading.encoding not in {b"", b"identity"}:
+            raise refusal(engine.secret, reading.status, response.headers, await reading.refused())
+        if reading.encoding not in {"", "identity"}:
             raise UnreadableAnswer("The engine sent a compressed answer that nobody asked for.")
         yield reading
     finally:
-        with suppress(*WIRE):  # it is being given up, or has been read
-            await reading.close()
-            await response.aclose()
+        response.close()  # of one that was read to its end, the connection has been given back already
 
 
 @asynccontextmanager
 async def streamed(
-    engine: EngineFacts, clock: Clock, path: str, payload: Json, content_type: bytes
+    engine: EngineFacts, clock: Clock, path: str, payload: Json, content_type: str
 ) -> AsyncIterator[Reading]:
     """A streamed answer. One of another content type is read as an error."""
     async with asked(engine, clock, path, payload) as reading:
@@ -175,42 +191,27 @@ async def read_json(engine: EngineFacts, clock: Clock, path: str, payload: Json 
     return found
 
 
-def _header(response: httpx.Response, name: bytes) -> bytes:
-    """By hand: httpx first looks for the encoding of them all."""
-    return next((value.strip() for found, value in response.headers.raw if found.lower() == name), b"")
-
-
 def wire_error(error: Exception) -> GatewayError:
-    """What the libraries raise, in this room's words. The names of httpx's errors lie here; their causes do not."""
-    cause = error.__cause__ or error
-    if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | UnicodeError):
+    """What the library raises, in this room's words."""
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ValueError):
         return Unavailable("The engine cannot be reached.", retry_after=RETRY_AFTER)
-    if isinstance(cause, aiohttp.ServerDisconnectedError):
+    if isinstance(error, aiohttp.ServerDisconnectedError):
         return EngineFailed("The engine closed the connection without an answer.")
     return BrokenOff("The engine's answer broke off.")
 
 
-def _request(engine: EngineFacts, path: str, payload: Json | None, clock: Clock) -> httpx.Request:
-    """Given its body as a stream that is read at once, httpx leaves the headers to aiohttp, which knows them better."""
-    if engine.secret_lost:
-        raise Unavailable("The engine's key cannot be read any more. An operator has to enter it again.")
-    request = httpx.Request(
-        "GET" if payload is None else "POST",
-        _address(engine.url, path),
-        headers=_headers(engine.secret),
-        stream=httpx.ByteStream(b"" if payload is None else written(payload)),
-        extensions={"timeout": {"connect": clock.deadlines.connect}},
-    )
-    request.read()
-    return request
+@lru_cache(maxsize=256)
+def _address(url: str, path: str) -> URL:
+    return URL(url.rstrip("/") + path, encoded=True)
 
 
 @lru_cache(maxsize=256)
-def _address(url: str, path: str) -> httpx.URL:
-    return httpx.URL(url.rstrip("/") + path)
-
-
-@lru_cache(maxsize=256)
-def _headers(secret: str) -> httpx.Headers:
+def _headers(secret: str) -> CIMultiDictProxy[str]:
     headers = {"accept-encoding": "identity", "user-agent": "tertulia", "content-type": "application/json"}
-    return httpx.Headers(headers | ({"authorization": f"Bearer {secret}"} if secret else {}))
+    return CIMultiDictProxy(CIMultiDict(headers | ({"authorization": f"Bearer {secret}"} if secret else {})))
+
+
+@lru_cache(maxsize=8)
+def _timeout(connect: float) -> aiohttp.ClientTimeout:
+    """Of the connection alone; the clock of the call keeps the rest."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect)

@@ -55,7 +55,7 @@ class OllamaEngine:
         path, payload = _asked(route, question, stream=True)
         shape = _Shape(question.kind, route.engine_model)
         rest = b""
-        async with streamed(route.engine, clock, path, payload, b"application/x-ndjson") as reading:
+        async with streamed(route.engine, clock, path, payload, "application/x-ndjson") as reading:
             while piece := await reading.piece():
                 *lines, rest = (rest + piece).split(b"\n")
                 if len(rest) > MAX_LINE:

@@ -47,7 +47,7 @@ class OpenAIEngine:
         more = self.counts_wanted if question.exact else self.usage_wanted
         payload = self._payload(route, question) | {"stream": True} | more
         splitter = Splitter()
-        async with streamed(route.engine, clock, PATHS[question.kind], payload, b"text/event-stream") as reading:
+        async with streamed(route.engine, clock, PATHS[question.kind], payload, "text/event-stream") as reading:
             while piece := await reading.piece():
                 events = splitter.feed(piece)
                 if DONE in events:

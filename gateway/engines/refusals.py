@@ -2,12 +2,11 @@
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
-
-import httpx
 
 from gateway.errors import (
     BadRequest,
@@ -33,13 +32,12 @@ _PRIVATE = re.compile(
 _TOO_LONG = re.compile(r"context (?:length|size|window)|maximum context|too many tokens", re.IGNORECASE)
 
 
-def refusal(secret: str, response: httpx.Response, body: bytes) -> GatewayError:
+def refusal(secret: str, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
     """The error that callers get for an answer whose status is not 200."""
-    status = response.status_code
     if status in {400, 413, 422}:
         return _callers_fault(status, secret, body)
     if status == 429:
-        seconds = wait_of(response.headers.get("retry-after"))
+        seconds = wait_of(headers.get("retry-after"))
         return TooMany("The engine is busy. Try again later.", code="engine_busy", retry_after=seconds)
     if status in {401, 403}:
         return EngineFailed("The engine does not accept this gateway's key.")
@@ -48,7 +46,7 @@ def refusal(secret: str, response: httpx.Response, body: bytes) -> GatewayError:
     if status in {408, 504}:
         return EngineTimeout("The engine did not answer in time.")
     if status == 503:
-        seconds = wait_of(response.headers.get("retry-after"))
+        seconds = wait_of(headers.get("retry-after"))
         return Unavailable("The engine is not ready. Try again later.", retry_after=seconds)
     if status < 400:
         return UnreadableAnswer("The engine answered with something other than an answer.")
