@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 from gateway.completions import Call, Events, Head
@@ -122,7 +123,7 @@ class Reply:
         name = str(self.call.request.id).encode()
         headers += [(b"x-request-id", name), (b"id", name), (b"x-content-type-options", b"nosniff")]
         if (engine := self.call.engine) is not None:
-            headers.append((b"backend", _header(f"engine_type={engine.type}; machine_name={engine.machine_name}")))
+            headers.append((b"backend", _backend(engine.type, engine.machine_name)))
         if self._head is not None:
             headers.append((b"server-timing", self._timing(self._head)))
             if self._head.ignored:
@@ -144,6 +145,11 @@ class Reply:
         self._ended = self._ended or not more
         self._last = asyncio.get_running_loop().time()
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+
+@lru_cache(maxsize=256)
+def _backend(engine_type: str, machine_name: str) -> bytes:
+    return _header(f"engine_type={engine_type}; machine_name={machine_name}")
 
 
 def _header(text: str) -> bytes:
