@@ -250,6 +250,7 @@ async def test_two_that_claim_at_once_never_claim_the_same(bob: User, red: Team)
         (PROCESS.rsplit(":", 1)[0] + ":older", False, Generation.State.INTERRUPTED),
         (f"{PROCESS.split(':')[0]}:4194303:aa", False, Generation.State.INTERRUPTED),
     ],
+    ids=["this", "elsewhere", "elsewhere and silent", "earlier here", "dead"],
 )
 async def test_what_dead_processes_left_is_marked(
     bob: User, red: Team, process: str, silent: bool, state: Generation.State
