@@ -23,10 +23,9 @@ def ended(team_id: int, at_ms: int) -> Ended:
         random.choice(MODELS), "", 40, PRICE if key % 2 else None,
     )  # fmt: skip
     counts = Counts(random.randrange(2000), random.randrange(800), "upstream", "upstream", None, 10)
-    return Ended(
-        start,
-        Final(request.id, "engine", "vllm", "gpu-1", "chatcmpl-1", counts, "ok", 200, 120, random.randrange(9000)),
-    )
+    ttft = int(random.lognormvariate(6, 0.8))  # milliseconds, spread as those of real engines are
+    duration = ttft + int(random.lognormvariate(8, 1))
+    return Ended(start, Final(request.id, "engine", "vllm", "gpu-1", "chatcmpl-1", counts, "ok", 200, ttft, duration))
 
 
 def main(total: int, batch: int = 5000) -> None:

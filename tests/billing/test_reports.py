@@ -38,6 +38,8 @@ def of_log(team: Team, period: Period) -> Sums:
         completion_tokens=sum(row.completion_tokens for row in rows),
         reasoning_tokens=sum(row.reasoning_tokens or 0 for row in rows),
         cached_tokens=sum(row.cached_tokens or 0 for row in rows),
+        reasoning_reported=sum(row.reasoning_tokens is not None for row in rows),
+        cached_reported=sum(row.cached_tokens is not None for row in rows),
         estimated_tokens=sum(row.prompt_tokens for row in rows if row.prompt_source not in own)
         + sum(row.completion_tokens for row in rows if row.completion_source not in own),
         priced_requests=sum(row.cost is not None for row in rows),

@@ -16,8 +16,8 @@ from tests.factories import make_key
 from tests.gateway.conftest import Api
 
 NOTHING = {
-    "requests": 0, "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "reasoning_tokens": 0,
-    "cached_tokens": 0, "cost": None,
+    "requests": 0, "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "reasoning_tokens": None,
+    "cached_tokens": None, "cost": None,
 }  # fmt: skip
 
 
