@@ -6,14 +6,14 @@ from datetime import timedelta
 from django.db import connection, transaction
 from psycopg import sql
 
-from billing.models import DeadLetter, UsageQuarter, UsageRecord
-from billing.partitions import LOG, midnight, months
+from billing.models import DeadLetter, ThinMonth, UsageRecord
+from billing.partitions import LOG, midnight, next_month
 from billing.rollups import Level, grouped, levels, names
 
 
 @transaction.atomic
 def rebuild() -> None:
-    """Make the roll-ups anew from the log; those of months that the log no longer has are kept. Writers wait."""
+    """Make the roll-ups anew from the log; those of months that have left the log are kept. Writers wait."""
     with connection.cursor() as cursor:
         for level in levels():
             table, kept = sql.Identifier(level.table), _retained(level)
@@ -47,7 +47,7 @@ class AuditReport:
 
 @transaction.atomic
 def audit() -> AuditReport:
-    """Compare the roll-ups with the log, for the months that are still in the log. One level is one snapshot."""
+    """Compare the roll-ups with the log, for the months that are still whole in the log. One level is one snapshot."""
     found = [Difference(level.table, _differing(level)) for level in levels()]
     return AuditReport(
         rows=UsageRecord.objects.count(),
@@ -76,12 +76,21 @@ def _differing(level: Level) -> int:
 
 
 def _retained(level: Level) -> sql.Composable:
-    """The roll-ups that the log can still prove: all, or those after the months that have been dropped.
+    """The roll-ups that the log can still prove: all but those of months that have left it, in whole or in part.
 
-    A zone's first day may begin in a dropped month, so one day's margin is left.
+    A day of a zone may reach into the day before or after in UTC.
     """
-    oldest = min(months(), default=None)
-    earlier = oldest and UsageQuarter.objects.filter(bucket__lt=midnight(oldest)).exists()
-    if not oldest or not earlier:
-        return sql.SQL("true")
-    return sql.SQL("{} >= {}").format(sql.Identifier(level.period), sql.Literal(midnight(oldest + timedelta(days=2))))
+    period, day = sql.Identifier(level.period), timedelta(days=1)
+    return sql.SQL(" AND ").join(
+        (
+            sql.SQL("true"),
+            *(
+                sql.SQL("NOT ({period} >= {first} AND {period} < {above})").format(
+                    period=period,
+                    first=sql.Literal(midnight(month - day)),
+                    above=sql.Literal(midnight(next_month(month) + day)),
+                )
+                for month in ThinMonth.objects.order_by("month").values_list("month", flat=True)
+            ),
+        )
+    )

@@ -14,15 +14,17 @@ from typing import Any
 from django.db import DataError, IntegrityError, connection, transaction
 from psycopg import sql
 
+from billing.errors import MonthDropped
 from billing.models import DeadLetter
+from billing.months import hold_books
 from billing.partitions import ensure_partitions
 from billing.records import Ended
 from billing.rollups import grouped, levels, names, sums
-from billing.rows import AT, COLUMNS, TYPES, Row, row, text
+from billing.rows import AT, COLUMNS, SHAPE, TYPES, Row, row, text
 
 logger = logging.getLogger(__name__)
 
-REFUSED = (DataError, IntegrityError)
+REFUSED = (DataError, IntegrityError, MonthDropped)
 
 
 def write(batch: list[Ended]) -> int:
@@ -51,6 +53,7 @@ def _insert(rows: list[Row]) -> int:
             copy.set_types(TYPES)
             for one in rows:
                 copy.write_row(one)
+        hold_books()
         cursor.execute(_booking())
         return int(cursor.fetchone()[0])
 
@@ -65,6 +68,15 @@ def _write_one(ended: Ended) -> int:
             id=ended.start.id, defaults={"payload": payload, "error": text(str(error), 2000)}
         )
         return 0
+
+
+# A row of a month that its team has closed is booked on the first instant that is open.
+_BOOKED = sql.SQL(", ").join(
+    sql.SQL("greatest(incoming.at, books.closed_until)")  # which is null, and left out, where nothing is closed
+    if name == "booked_at"
+    else sql.Identifier("incoming", name)
+    for name in SHAPE
+)
 
 
 @cache
@@ -86,10 +98,11 @@ def _booking() -> sql.Composed:
         for level in levels()
     ]
     return sql.SQL(
-        "WITH fresh AS (INSERT INTO billing_usage ({columns}) SELECT {columns} FROM incoming"
+        "WITH fresh AS (INSERT INTO billing_usage ({columns}) SELECT {booked} FROM incoming"
+        " LEFT JOIN billing_teambooks books ON books.team_id = incoming.team_id"
         " ON CONFLICT (team_id, at, id) DO NOTHING RETURNING {columns}),"
         " quarters AS ({}), days AS ({}), platform_days AS ({}) SELECT count(*) FROM fresh"
-    ).format(*raised, columns=COLUMNS)
+    ).format(*raised, columns=COLUMNS, booked=_BOOKED)
 
 
 def _holdable(record: dict[str, Any]) -> dict[str, Any]:
