@@ -7,18 +7,23 @@ their keys, so that several processes can write at once.
 
 import json
 import logging
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, dataclass
+from decimal import Decimal
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django.db import DataError, IntegrityError, connection, transaction
 from psycopg import sql
 
+from accounts import audit
+from accounts.models import User
 from billing.errors import MonthDropped
 from billing.models import DeadLetter
 from billing.months import hold_books
 from billing.partitions import ensure_partitions
-from billing.records import Ended
+from billing.records import Counts, Ended, Final, Start, UnitPrices
 from billing.rollups import grouped, levels, names, sums
 from billing.rows import AT, COLUMNS, SHAPE, TYPES, Row, row, text
 
@@ -40,6 +45,54 @@ def write(batch: list[Ended]) -> int:
     except REFUSED:
         logger.warning("a batch was refused and is written row by row", extra={"rows": len(batch)})
         return sum(map(_write_one, batch))
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What became of the dead letters: `new` in the log, `known` to it already, `refused` again."""
+
+    new: int
+    known: int
+    refused: int
+
+
+def retry_dead_letters(*, by: User | None) -> Retried:
+    """Try again what the log once refused, each in a transaction of its own. What it takes is no dead letter any more.
+
+    Raises OperationalError when the database is away; what was tried by then stays done.
+    """
+    found = Counter(_retry(key, by) for key in DeadLetter.objects.order_by("at").values_list("pk", flat=True))
+    return Retried(new=found["new"], known=found["known"], refused=found["refused"])
+
+
+def _retry(key: UUID, by: User | None) -> str:
+    try:
+        with transaction.atomic():
+            letter = DeadLetter.objects.select_for_update(skip_locked=True).filter(pk=key).first()
+            if letter is None:  # somebody else tries it
+                return "passed"
+            new = _insert([row(_ended(letter.payload))])
+            audit.record("usage.dead_letter_logged", by=by, team=None, subject=letter, new=bool(new))
+            letter.delete()
+            return "new" if new else "known"
+    except (*REFUSED, KeyError, TypeError, ValueError, ArithmeticError) as error:
+        DeadLetter.objects.filter(pk=key).update(error=text(str(error), 2000))
+        return "refused"
+
+
+def _ended(payload: dict[str, Any]) -> Ended:
+    """As `_write_one` wrote it down. Raises KeyError, TypeError, ValueError or ArithmeticError where it is damaged."""
+    start, final = dict(payload["start"]), dict(payload["final"])
+    price = start.pop("price")
+    identity = UUID(start.pop("id"))
+    return Ended(
+        Start(
+            **start,
+            id=identity,
+            price=price and UnitPrices(**{name: Decimal(value) for name, value in price.items()}),
+        ),
+        Final(**final | {"id": identity, "counts": Counts(**final["counts"])}),
+    )
 
 
 def _insert(rows: list[Row]) -> int:

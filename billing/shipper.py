@@ -42,9 +42,11 @@ class Shipper:
         self._own = own
         self._stopping = Event()
         self._thread: Thread | None = None
+        self.shipped = 0  # rows that were new to the log
         self._noted: dict[int, int] = {}  # key id → the last use that was noted, milliseconds
 
     def start(self) -> None:
+        self._stopping.clear()
         self._thread = Thread(target=self._run, name="shipper", daemon=True)
         self._thread.start()
 
@@ -147,6 +149,7 @@ class Shipper:
 
     def _write(self, batch: list[Ended]) -> int:
         new = ledger.write(batch)
+        self.shipped += new
         self._note_use(batch)
         return new
 
