@@ -201,9 +201,13 @@ def _is_copy(folder: Path, contents: Contents) -> bool:
 class Waiting:
     """What lies in the spools: ended requests on their way to the log, running ones, and files put aside."""
 
-    ended: int
+    requests: frozenset[UUID]  # the ended ones
     running: int
     aside: tuple[Path, ...]
+
+    @property
+    def ended(self) -> int:
+        return len(self.requests)
 
 
 def waiting(root: Path) -> Waiting:
@@ -223,4 +227,4 @@ def waiting(root: Path) -> Waiting:
                 continue
             ended |= {one.start.id for one in latest.ended}
         running += len(latest.running) if latest else 0
-    return Waiting(len(ended), running, tuple(aside))
+    return Waiting(frozenset(ended), running, tuple(aside))
