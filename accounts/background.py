@@ -10,7 +10,7 @@ class Job:
 
     name: str
     every_seconds: int
-    run: Callable[[], None]
+    run: Callable[[], object]
 
 
 type Listener = Callable[[str], None]  # called with a notification's payload, in the event loop; must not block

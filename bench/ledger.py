@@ -23,10 +23,9 @@ def ended(team_id: int, at_ms: int) -> Ended:
         random.choice(MODELS), "", 40, PRICE if key % 2 else None,
     )  # fmt: skip
     counts = Counts(random.randrange(2000), random.randrange(800), "upstream", "upstream", None, 10)
-    return Ended(
-        start,
-        Final(request.id, "engine", "vllm", "gpu-1", "chatcmpl-1", counts, "ok", 200, 120, random.randrange(9000)),
-    )
+    ttft = int(random.lognormvariate(6, 0.8))  # milliseconds, spread as those of real engines are
+    duration = ttft + int(random.lognormvariate(8, 1))
+    return Ended(start, Final(request.id, "engine", "vllm", "gpu-1", "chatcmpl-1", counts, "ok", 200, ttft, duration))
 
 
 def main(total: int, batch: int = 5000) -> None:
@@ -34,17 +33,19 @@ def main(total: int, batch: int = 5000) -> None:
 
     from accounts.models import Team
     from billing import ledger
+    from billing.partitions import ensure_partitions
+    from billing.rows import row as row_of
 
     team = Team.objects.create(slug=f"bench-{time.time_ns()}", name="Bench", time_zone="Europe/Paris")
     now = time.time_ns() // 1_000_000
     rows = [ended(team.pk, now - 1_800_000 + 1_800_000 * place // total) for place in range(total)]
-    ledger.ensure_partitions()
+    ensure_partitions()
 
     began = time.perf_counter()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE bare (LIKE billing_usage) ON COMMIT DROP")
         with cursor.copy("COPY bare FROM STDIN") as copy:
-            for row in map(ledger._row, rows):
+            for row in map(row_of, rows):
                 copy.write_row(row)
     bare = time.perf_counter() - began
 

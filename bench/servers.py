@@ -60,19 +60,19 @@ def installation(engine: str) -> Iterator[Installation]:
         Path(data).chmod(0o711)  # the database server's account passes through
         environment = {"TERTULIA_DATA": data, "SECRET_KEY": SECRET, "PORT": str(port), "DATABASE_URL": ""}
         with child("manage.py", "start", port=port, **environment):
-            _manage(environment, "add_engine", "--name", "fast", "--type", "openai", "--url", engine)
-            _manage(environment, "shell", "--verbosity=0", "--command", RENAME)
-            _manage(environment, "create_team", "--name", "Bench", "--owner", "bench@example.org")
-            key = _manage(environment, "create_key", "--team", "bench", "--name", "bench")
-            address = _manage(environment, "shell", "--verbosity=0", "--command", ADDRESS)
+            manage(environment, "add_engine", "--name", "fast", "--type", "openai", "--url", engine)
+            manage(environment, "shell", "--verbosity=0", "--command", RENAME)
+            manage(environment, "create_team", "--name", "Bench", "--owner", "bench@example.org")
+            key = manage(environment, "create_key", "--team", "bench", "--name", "bench")
+            address = manage(environment, "shell", "--verbosity=0", "--command", ADDRESS)
             yield Installation(environment | {"DATABASE_URL": address}, key)
 
 
 @contextmanager
-def gateway(server: str, installed: Installation) -> Iterator[tuple[Target, Target]]:
+def gateway(server: str, installed: Installation, module: str = "console.asgi") -> Iterator[tuple[Target, Target]]:
     """One server, asked for the engine's own model id, and for another one."""
     port = free_port()
-    words = ("manage.py", "serve") if server == "daphne" else _words(server, port, "console.asgi")
+    words = ("manage.py", "serve") if server == "daphne" else _words(server, port, module)
     with child(*words, port=port, **installed.environment | {"PORT": str(port)}) as started:
         own = started.target(port, installed.key, MODEL)
         yield own, replace(own, model=RENAMED)
@@ -91,7 +91,7 @@ def _words(server: str, port: int, module: str) -> tuple[str, ...]:
     return ("-m", server.partition(" ")[0], *more, *parser, "--port", str(port), f"{module}:application")
 
 
-def _manage(environment: dict[str, str], *words: str) -> str:
+def manage(environment: dict[str, str], *words: str) -> str:
     done = subprocess.run(
         [sys.executable, "manage.py", *words],
         cwd=ROOT,

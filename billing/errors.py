@@ -2,7 +2,9 @@
 
 BillingError
 ├── SpoolUnavailable   the spool's folder cannot be written; requests must be refused
-└── SpoolCorrupt       a spool file cannot be read; it was put aside
+├── SpoolCorrupt       a spool file cannot be read; it was put aside
+├── MonthDropped       the log no longer has the month, by RETENTION_LOG
+└── MonthNotClosable   a month that lasts cannot be closed, nor one that is closed; nor one opened that is open
 """
 
 
@@ -15,4 +17,12 @@ class SpoolUnavailable(BillingError):
 
 
 class SpoolCorrupt(BillingError):
+    pass
+
+
+class MonthDropped(BillingError):
+    pass
+
+
+class MonthNotClosable(BillingError):
     pass

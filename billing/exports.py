@@ -10,6 +10,8 @@ from typing import TextIO
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from django.db.models import F, Q
+
 from accounts.models import Team
 from billing.models import UsageRecord
 
@@ -40,10 +42,15 @@ class Days:
 
 
 def records(team: Team, days: Days) -> Iterator[dict[str, Value]]:
-    """The team's requests of these days in its own time zone, oldest first, as plain values under `FIELDS`."""
+    """The team's requests of these days in its own time zone, oldest first, as plain values under `FIELDS`.
+
+    Like all reports, they go by when a request was booked, which for late ones is after it was made.
+    """
     zone = ZoneInfo(team.time_zone)
     begin, end = days.moments(zone)
-    rows = UsageRecord.objects.filter(team=team, at__gte=begin, at__lt=end).order_by("at", "id")
+    in_time = Q(booked_at=F("at"), at__gte=begin, at__lt=end)
+    late = Q(booked_at__gt=F("at"), booked_at__gte=begin, booked_at__lt=end)
+    rows = UsageRecord.objects.filter(in_time | late, team=team).order_by("at", "id")
     for row in rows.values_list(*COLUMNS).iterator(chunk_size=CHUNK):
         yield {field: plain(value, zone) for field, value in zip(FIELDS, row, strict=True)}
 

@@ -1,6 +1,13 @@
 """Work of this room that one process of the installation does now and then."""
 
 from accounts.background import Job
-from billing.ledger import ensure_partitions
+from billing.partitions import drop_old_months, ensure_partitions
 
-JOBS = [Job("billing.partitions", 6 * 3600, ensure_partitions)]
+
+def keep_months() -> None:
+    """Those to come are there before anybody needs them; those that need be kept no longer go."""
+    ensure_partitions()
+    drop_old_months()
+
+
+JOBS = [Job("billing.partitions", 6 * 3600, keep_months)]

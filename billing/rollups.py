@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from psycopg import sql
 
+from billing.histograms import BOUNDS, DIGITS
 from billing.models import Outcome, Source
 
 # The class of an outcome in the roll-ups. What the caller or the team's own rules ended is not an error.
@@ -60,10 +61,21 @@ def sums() -> dict[str, sql.Composable]:
         "completion_tokens": sql.SQL("sum(log.completion_tokens)::bigint"),
         "reasoning_tokens": sql.SQL("coalesce(sum(log.reasoning_tokens), 0)::bigint"),
         "cached_tokens": sql.SQL("coalesce(sum(log.cached_tokens), 0)::bigint"),
+        "reasoning_reported": sql.SQL("count(log.reasoning_tokens)"),
+        "cached_reported": sql.SQL("count(log.cached_tokens)"),
         "estimated_tokens": guessed.format(own=_words(ENGINES_OWN)),
         "priced_requests": sql.SQL("count(log.cost)"),
         "cost": sql.SQL("coalesce(sum(log.cost), 0)::numeric(24, 12)"),
+        "ttft": _histogram("log.ttft_ms"),
+        "duration": _histogram("log.duration_ms"),
     }
+
+
+def _histogram(column: str) -> sql.Composed:
+    """See `billing.histograms`: each row is a one in its bucket's digits."""
+    return sql.SQL("coalesce(sum(('1e' || {digits} * width_bucket({column}, {bounds}::int[]))::numeric), 0)").format(
+        digits=sql.Literal(DIGITS), column=sql.SQL(column), bounds=sql.Literal(list(BOUNDS))
+    )
 
 
 def grouped(level: Level, source: str) -> sql.Composed:

@@ -42,9 +42,11 @@ class Shipper:
         self._own = own
         self._stopping = Event()
         self._thread: Thread | None = None
+        self.shipped = 0  # rows that were new to the log
         self._noted: dict[int, int] = {}  # key id → the last use that was noted, milliseconds
 
     def start(self) -> None:
+        self._stopping.clear()
         self._thread = Thread(target=self._run, name="shipper", daemon=True)
         self._thread.start()
 
@@ -147,6 +149,7 @@ class Shipper:
 
     def _write(self, batch: list[Ended]) -> int:
         new = ledger.write(batch)
+        self.shipped += new
         self._note_use(batch)
         return new
 
@@ -198,9 +201,13 @@ def _is_copy(folder: Path, contents: Contents) -> bool:
 class Waiting:
     """What lies in the spools: ended requests on their way to the log, running ones, and files put aside."""
 
-    ended: int
+    requests: frozenset[UUID]  # the ended ones
     running: int
     aside: tuple[Path, ...]
+
+    @property
+    def ended(self) -> int:
+        return len(self.requests)
 
 
 def waiting(root: Path) -> Waiting:
@@ -220,4 +227,4 @@ def waiting(root: Path) -> Waiting:
                 continue
             ended |= {one.start.id for one in latest.ended}
         running += len(latest.running) if latest else 0
-    return Waiting(len(ended), running, tuple(aside))
+    return Waiting(frozenset(ended), running, tuple(aside))

@@ -65,6 +65,7 @@ class Spool:
         self._running: dict[UUID, _Running] = {}
         self._retired: list[sqlite3.Connection] = []
         self._number = 0
+        self._closed_ends: dict[int, int] = {}  # ends by the number of a file that was closed
         self._closed = False
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -132,6 +133,7 @@ class Spool:
                 with self._lock:
                     self._carry(connection)
                     self._retired.append(self._live)
+                    self._closed_ends[self._number] = self._ends
                     self._live, self._number = connection, number
                     self._begin_file()
             except (OSError, sqlite3.Error):
@@ -144,6 +146,18 @@ class Spool:
         while self._retired:
             self._retired.pop().close()
         return [path for path in numbered(self.folder) if int(path.stem) < self._number]
+
+    @property
+    def writable(self) -> bool:
+        """False while the disk is full: what runs may end, and nothing new begins."""
+        return not self._ballast_given
+
+    @property
+    def depth(self) -> int:
+        """Ended requests that are not in the log yet."""
+        kept = {int(path.stem) for path in numbered(self.folder)}
+        self._closed_ends = {number: ends for number, ends in self._closed_ends.items() if number in kept}
+        return self._ends + sum(self._closed_ends.values())
 
     def close(self) -> None:
         """Leave the folder to whoever ships next; what still runs becomes `interrupted`."""

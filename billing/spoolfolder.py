@@ -20,6 +20,21 @@ def hold(folder: Path) -> int | None:
     return descriptor
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a live process writes there."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def make_held(folder: Path) -> int:
     """Make a folder that nobody ever sees unlocked. The descriptor is as from `hold`."""
     hidden = folder.with_name(f".{folder.name}")

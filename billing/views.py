@@ -86,6 +86,7 @@ def _context(team: Team, form: UsageForm, view: View) -> dict[str, Any]:
         "heading": captions.heading(report, view.metric),
         "description": captions.description(report, view.metric),
         "guessed": captions.guessed(report),
+        "speed": captions.speed(report),
         "chart": _chart(report, view, columns),
         "table": [(column.title, sums) for column, sums in zip(columns, report.buckets, strict=True)],
         "rows": [_row(series.label, series.total, report.total) for series in report.series],
@@ -174,6 +175,8 @@ def _csv_rows(report: Report) -> list[dict[str, Any]]:
             "from": moment.isoformat(),
             report.group.value: series.label,
             **{name: getattr(sums, name) for name in _CSV_SUMS},
+            "reasoning_tokens": sums.reasoning,
+            "cached_tokens": sums.cached,
             "cost": f"{sums.cost.normalize():f}" if sums.priced_requests else None,
         }
         for place, moment in enumerate(report.moments)

@@ -11,6 +11,7 @@ from django.conf import settings
 
 from billing.ids import new_request
 from console.lifespan import listening
+from console.metrics import metrics
 from gateway.running import drain_flag
 from gateway.snapshot import holder
 
@@ -38,6 +39,8 @@ class Doors:
             await answer(send, 200, {"status": "ok"})
         elif path == "/readyz":
             await readyz(send)
+        elif path == "/metrics":
+            await tell_metrics(scope, send)
         elif drain_flag.is_set():
             await refuse(send)
         else:
@@ -69,6 +72,20 @@ async def readyz(send: Send) -> None:
         await answer(send, 503, {"status": "no database"})
     else:
         await answer(send, 200, {"status": "ok"})
+
+
+async def tell_metrics(scope: Message, send: Send) -> None:
+    """Also while the process drains."""
+    page = await metrics(dict(scope["headers"]))
+    headers = [
+        (b"content-type", page.content_type),
+        (b"content-length", b"%d" % len(page.body)),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        *([(b"www-authenticate", b"Bearer")] if page.status == 401 else []),
+    ]
+    await send({"type": "http.response.start", "status": page.status, "headers": headers})
+    await send({"type": "http.response.body", "body": page.body})
 
 
 async def refuse(send: Send) -> None:

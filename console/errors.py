@@ -3,7 +3,8 @@
 ConsoleError
 ├── BadSetting          an environment variable has a value that cannot be used; the message names it
 ├── PostgresTrouble     the embedded server cannot be made, started or reached; the message says what to do
-└── CannotListen        the web server cannot open its port or begin its life
+├── CannotListen        the web server cannot open its port or begin its life
+└── BackupTrouble       a backup cannot be made or brought back; nothing has changed
 """
 
 
@@ -20,4 +21,8 @@ class PostgresTrouble(ConsoleError):
 
 
 class CannotListen(ConsoleError):
+    pass
+
+
+class BackupTrouble(ConsoleError):
     pass

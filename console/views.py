@@ -25,6 +25,7 @@ from accounts.access import (
 )
 from accounts.errors import AlreadyIssued, NotAllowed
 from accounts.models import ApiKey, Role, Team, User
+from billing.alarms import alarms
 from chat.models import Conversation
 from console.context import current_team
 from console.forms import NewKeyForm
@@ -68,6 +69,7 @@ def team_home(request: HttpRequest, slug: str) -> HttpResponse:
         "conversations": Conversation.objects.filter(user=user, team=team).order_by("-updated_at")[:5],
         "models": _models(user, team),
         "base_url": settings.BASE_URL,
+        "alarms": alarms() if user.is_operator else None,
         "may_chat": has_role(role_in(user, team), Role.MEMBER),
         "may_create_keys": may_create_keys(user, team),
     }

@@ -9,7 +9,7 @@ from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
 from billing.records import NOTHING
 from billing.spool import Final, Progress, spool
-from gateway import embeddings
+from gateway import embeddings, measures
 from gateway.answers import Shaper, is_error, usage_of
 from gateway.answers import timed as usage_of_timings
 from gateway.dialects import DIALECTS
@@ -208,6 +208,7 @@ class Account:
             except SpoolUnavailable as error:
                 raise ServerError("The server cannot keep its accounts.") from error
             self._ended = self.call.finished = finished
+            measures.ended(self.call.model, engine, status, finished)
         return self._ended
 
     def _note(self, deltas: int) -> None:

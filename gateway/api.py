@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from accounts.callers import Caller
+from gateway import measures
 from gateway.auth import authenticate
 from gateway.cards import model_card, model_list
 from gateway.completions import Call, answer, stream
@@ -55,6 +56,8 @@ async def application(scope: Mapping[str, Any], receive: Receive, send: Send) ->
     except Gone:
         return
     except GatewayError as error:
+        if call.finished is None:
+            measures.refused(error)
         await reply.fail(error)
     except Exception:
         logger.exception("A request of /v1 failed", extra={"request_id": str(call.request.id)})

@@ -157,7 +157,7 @@ async def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[R
     call.admission = await admit(
         caller=caller, ask=ask, request=call.request, model=model, prompt_estimate=estimate, snapshot=snapshot
     )
-    call.caller, call.clock = caller, (clock := Clock(_deadlines()))
+    call.caller, call.model, call.clock = caller, model, (clock := Clock(_deadlines()))
     start = Start(
         id=call.request.id,
         at_ms=call.request.at_ms,

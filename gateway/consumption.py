@@ -54,14 +54,14 @@ def _period(usage: KeyUsage) -> Json:
 
 
 def _sums(sums: Sums) -> Json:
-    """`cost` as a decimal string, null where no request had a price."""
+    """`cost` as a decimal string, null where no request had a price; null, too, what no engine reported."""
     return {
         "requests": sums.requests,
         "prompt_tokens": sums.prompt_tokens,
         "completion_tokens": sums.completion_tokens,
         "total_tokens": sums.tokens,
-        "reasoning_tokens": sums.reasoning_tokens,
-        "cached_tokens": sums.cached_tokens,
+        "reasoning_tokens": sums.reasoning,
+        "cached_tokens": sums.cached,
         "cost": f"{sums.cost:f}" if sums.priced_requests else None,
     }
 

@@ -60,6 +60,7 @@ class Call:
     leaving: str = "client_gone"
     caller: Caller | None = None
     clock: Clock | None = None
+    model: str = ""  # its public id, once it is admitted
     price: UnitPrices | None = None
     finished: Finished | None = None
     admission: Admission | None = None  # what it holds from its admission on

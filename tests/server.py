@@ -45,7 +45,7 @@ class LiveServer:
         self.url = f"http://localhost:{self.port}"
         self._command = command
         self._ready = ready
-        self._data = data or Path(settings.DATA)
+        self.data = self._data = data or Path(settings.DATA)
         self._env = self._environment(env)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = Path(tempfile.mkstemp(prefix=f"{command}-", suffix=".log", dir=settings.DATA)[1])

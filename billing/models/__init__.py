@@ -1,6 +1,7 @@
-"""What was consumed and what it costs. Only `billing.ledger` writes the log and the roll-ups."""
+"""What was consumed and what it costs. Only `billing.ledger` writes the log; the roll-ups also `billing.auditing`."""
 
 from billing.models.log import DeadLetter, Origin, Outcome, Source, UsageRecord
+from billing.models.months import TeamBooks, ThinMonth
 from billing.models.prices import Price
 from billing.models.rollups import PlatformDay, RollUp, TeamRollUp, UsageDay, UsageQuarter
 
@@ -12,7 +13,9 @@ __all__ = [
     "Price",
     "RollUp",
     "Source",
+    "TeamBooks",
     "TeamRollUp",
+    "ThinMonth",
     "UsageDay",
     "UsageQuarter",
     "UsageRecord",

@@ -46,7 +46,7 @@ class UsageRecord(models.Model):
     id = models.UUIDField()  # the request id, a UUIDv7 that carries `at`
     team = models.ForeignKey(Team, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="+")
     at = models.DateTimeField()  # when the request began, whole milliseconds
-    booked_at = models.DateTimeField()  # what reports go by: `at`, unless its month was closed
+    booked_at = models.DateTimeField()  # what reports go by: `at`, or the open month's begin (billing.months)
     origin = models.CharField(max_length=8, choices=Origin)
     endpoint = models.CharField(max_length=32)
     stream = models.BooleanField()
@@ -80,6 +80,11 @@ class UsageRecord(models.Model):
 
     class Meta:
         db_table = "billing_usage"
+        indexes = [  # the few that came after their month was closed
+            models.Index(
+                fields=["team", "booked_at"], condition=models.Q(booked_at__gt=models.F("at")), name="usage_late"
+            )
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(prompt_tokens__gte=0, completion_tokens__gte=0)

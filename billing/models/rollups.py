@@ -17,9 +17,13 @@ class RollUp(models.Model):
     completion_tokens = models.BigIntegerField()
     reasoning_tokens = models.BigIntegerField()
     cached_tokens = models.BigIntegerField()
+    reasoning_reported = models.BigIntegerField(default=0)  # requests whose engine told, if only zero
+    cached_reported = models.BigIntegerField(default=0)
     estimated_tokens = models.BigIntegerField()  # of prompt and completion, those not the engine's own count
     priced_requests = models.BigIntegerField()
     cost = models.DecimalField(**COST)
+    ttft = models.DecimalField(default=0)  # histograms of milliseconds: billing.histograms says how to read them
+    duration = models.DecimalField(default=0)
 
     class Meta:
         abstract = True

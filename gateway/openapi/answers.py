@@ -287,10 +287,14 @@ def _sums() -> Json:
         "prompt_tokens": count(_("Tokens of what was asked.")),
         "completion_tokens": count(_("Tokens of the answers.")),
         "total_tokens": count(_("Both together.")),
-        "reasoning_tokens": count(_("How many of the answers' were reasoning.")),
-        "cached_tokens": count(_("Tokens that the engine still remembered.")),
+        "reasoning_tokens": _told(_("How many of the answers' were reasoning, or `null` where no engine said.")),
+        "cached_tokens": _told(_("Tokens that engines still remembered, or `null` where none said.")),
         "cost": _cost(),
     }
+
+
+def _told(description: str) -> Json:
+    return {"type": ["integer", "null"], "minimum": 0, "description": description}
 
 
 def _cost() -> Json:

@@ -2,6 +2,7 @@
 
 import random
 import time
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -38,6 +39,11 @@ def a_final(request: UUID, used: Counts | None = None, *, outcome: str = "ok") -
 def ended(team_id: int, used: Counts | None = None, *, outcome: str = "ok", **changed: object) -> Ended:
     start = a_start(team_id, **changed)  # type: ignore[arg-type]
     return Ended(start, a_final(start.id, used, outcome=outcome))
+
+
+def timed(team_id: int, *, ttft_ms: int | None, duration_ms: int, **changed: object) -> Ended:
+    made = ended(team_id, **changed)  # type: ignore[arg-type]
+    return replace(made, final=replace(made.final, ttft_ms=ttft_ms, duration_ms=duration_ms))
 
 
 def milliseconds(at: datetime) -> int:

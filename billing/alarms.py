@@ -1,0 +1,65 @@
+"""What an operator must hear of: records that do not come to the log."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from billing.models import DeadLetter
+from billing.shipper import spool_root
+from billing.spoolfolder import folders, is_held, numbered, parts
+
+LATE = 300.0  # seconds in a spool that are too many
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """What lies in the spools of this machine. `lag`: seconds that the oldest file waits which could be shipped."""
+
+    files: int
+    size: int
+    put_aside: int
+    lag: float
+
+
+def spooled(root: Path) -> Spooled:
+    """Cheap: no file is opened."""
+    sizes: list[int] = []
+    oldest = now = time.time()
+    aside = 0
+    for folder in folders(root):
+        aside += sum(1 for _ in folder.glob("*.corrupt"))
+        files = list(_files(folder))
+        sizes += [size for size, _ in files]
+        closed = files[:-1] if is_held(folder) else files  # a live process goes on writing into its last one
+        oldest = min((oldest, *(changed for _, changed in closed)))
+    return Spooled(len(sizes), sum(sizes), aside, now - oldest)
+
+
+def _files(folder: Path) -> Iterator[tuple[int, float]]:
+    """Size and last change of each, oldest first."""
+    for path in numbered(folder):
+        states: list[os.stat_result] = []
+        for part in parts(path):
+            with suppress(FileNotFoundError):  # shipped meanwhile, or without a WAL
+                states.append(part.stat())
+        if states:
+            yield sum(state.st_size for state in states), max(state.st_mtime for state in states)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    dead_letters: int
+    put_aside: int
+    late: bool  # something has waited in a spool for minutes
+
+    def __bool__(self) -> bool:
+        return bool(self.dead_letters or self.put_aside or self.late)
+
+
+def alarms() -> Alarms:
+    """Of the installation's log, and of the spools on this machine."""
+    found = spooled(spool_root())
+    return Alarms(DeadLetter.objects.count(), found.put_aside, found.lag > LATE)
