@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
-from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent
+from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent, get_currency_symbol
 from django.conf import settings
 from django.utils import formats
 from django.utils.translation import get_language, ngettext, pgettext, to_locale
@@ -13,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from billing.charts import Column
 from billing.periods import Period
+from billing.prices import PricesOfModel
 from billing.reports import Group, Report, Sums
 
 NOTABLE = 0.4  # a series with this share of the whole is named in the heading
@@ -280,3 +282,48 @@ def money(sum_: Decimal) -> str:
     return format_currency(
         sum_, settings.ENVIRONMENT.currency, format=pattern, locale=locale(), currency_digits=digits == 2
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSaid:
+    """What a model costs, for those who use it. `more` are what differs from input and output, and what is coming."""
+
+    input: str
+    output: str
+    more: tuple[str, ...]
+
+
+def price_said(prices: PricesOfModel) -> PriceSaid | None:
+    """None where nothing is in force."""
+    now = prices.now
+    if now is None:
+        return None
+    more = []
+    if now.cached_input is not None and now.cached_input != now.input:
+        more.append(_("cached input %s") % price(now.cached_input))
+    if now.reasoning is not None and now.reasoning != now.output:
+        more.append(_("reasoning %s") % price(now.reasoning))
+    for coming in prices.coming[:1]:
+        said = _("from %(moment)s on %(input)s / %(output)s")
+        words = {"moment": moment_in_words(coming.effective_from)}
+        more.append(said % {**words, "input": price(coming.input), "output": price(coming.output)})
+    return PriceSaid(price(now.input), price(now.output), tuple(more))
+
+
+def price_unit() -> str:
+    """“€/M”: the currency for a million tokens."""
+    return f"{get_currency_symbol(settings.ENVIRONMENT.currency, locale=locale())}/M"
+
+
+def price(amount: Decimal) -> str:
+    """Of a million tokens, without the currency: every decimal that it has, and two at least."""
+    return format_decimal(amount, format="#,##0.00######", locale=locale(), decimal_quantization=False)
+
+
+def moment_in_words(at: datetime) -> str:
+    """A day and its time in the installation's time zone; seconds and milliseconds only where there are any."""
+    local = at.astimezone(ZoneInfo(settings.TIME_ZONE))
+    time = formats.time_format(local, "H:i:s" if local.second or local.microsecond else "H:i")
+    if local.microsecond:
+        time += f".{local.microsecond // 1000:03}"
+    return _("%(day)s, %(time)s") % {"day": formats.date_format(local, "DATE_FORMAT"), "time": time}

@@ -76,10 +76,18 @@ def write_csv(rows: Iterable[dict[str, Value]], to: TextIO, fields: Iterable[str
     writer.writerows([cell(row[name]) for name in names] for row in rows)
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
+
+
 def cell(value: Value) -> Value:
     """A spreadsheet reads a text with one of these first characters as a formula; the apostrophe says text."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\0")):
+    if isinstance(value, str) and value.startswith(FORMULA):
         return f"'{value}"
     return value
+
+
+def text_of_cell(cell: str) -> str:
+    """The text that `cell` was made of."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
