@@ -34,17 +34,19 @@ def main(total: int, batch: int = 5000) -> None:
 
     from accounts.models import Team
     from billing import ledger
+    from billing.partitions import ensure_partitions
+    from billing.rows import row as row_of
 
     team = Team.objects.create(slug=f"bench-{time.time_ns()}", name="Bench", time_zone="Europe/Paris")
     now = time.time_ns() // 1_000_000
     rows = [ended(team.pk, now - 1_800_000 + 1_800_000 * place // total) for place in range(total)]
-    ledger.ensure_partitions()
+    ensure_partitions()
 
     began = time.perf_counter()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE bare (LIKE billing_usage) ON COMMIT DROP")
         with cursor.copy("COPY bare FROM STDIN") as copy:
-            for row in map(ledger._row, rows):
+            for row in map(row_of, rows):
                 copy.write_row(row)
     bare = time.perf_counter() - began
 

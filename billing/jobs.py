@@ -1,6 +1,6 @@
 """Work of this room that one process of the installation does now and then."""
 
 from accounts.background import Job
-from billing.ledger import ensure_partitions
+from billing.partitions import ensure_partitions
 
 JOBS = [Job("billing.partitions", 6 * 3600, ensure_partitions)]

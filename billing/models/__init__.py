@@ -1,4 +1,4 @@
-"""What was consumed and what it costs. Only `billing.ledger` writes the log and the roll-ups."""
+"""What was consumed and what it costs. Only `billing.ledger` writes the log; the roll-ups also `billing.auditing`."""
 
 from billing.models.log import DeadLetter, Origin, Outcome, Source, UsageRecord
 from billing.models.prices import Price

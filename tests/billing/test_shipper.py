@@ -17,8 +17,8 @@ import pytest
 from django.db import OperationalError, connection
 
 from accounts.models import Team
-from billing import ledger
-from billing.models import UsageDay, UsageRecord
+from billing.auditing import audit
+from billing.models import DeadLetter, UsageDay, UsageRecord
 from billing.shipper import Shipper, waiting
 from billing.spool import Spool
 from billing.spoolfolder import folders, numbered
@@ -139,7 +139,7 @@ def test_a_copied_folder_counts_once(root: Path, tmp_path: Path, red: Team) -> N
     assert Shipper(root).ship_once() == 0
     assert len(logged()) == len(requests)
     assert UsageDay.objects.get(outcome="ok").requests == 3
-    assert ledger.audit().agrees
+    assert audit().agrees
     assert folders(root) == []
 
 
@@ -192,10 +192,10 @@ def test_a_record_that_the_log_refuses_holds_up_nothing(root: Path, spool: Spool
     assert set(logged()) == set(good)
     kept = UsageRecord.objects.get(id=wordy.id)
     assert (kept.key_name, kept.model, kept.end_user) == ("k" * 100, "nul" + "é" * 197, "u" * 256)
-    letters = dict(ledger.DeadLetter.objects.values_list("id", "payload"))
+    letters = dict(DeadLetter.objects.values_list("id", "payload"))
     assert set(letters) == {unknown.id, negative.id, distant.id, huge.id, odd.id}
     assert letters[negative.id]["start"]["end_user"] == "nulhere"
-    report = ledger.audit()
+    report = audit()
     assert (report.differences, report.dead_letters, report.agrees) == ((), 5, False)
 
 
@@ -236,7 +236,7 @@ def test_two_shippers_at_once_ship_each_request_once(root: Path, red: Team) -> N
     spool.close()
     assert sum(shipped) == len(requests)
     assert sorted(logged()) == sorted(requests)
-    assert ledger.audit().agrees
+    assert audit().agrees
 
 
 @pytest.mark.django_db(transaction=True)
@@ -282,4 +282,4 @@ def test_a_clock_that_steps_moves_no_request_and_makes_no_duration_negative(
         behind.id: behind.at_ms,
     }
     assert all(row.duration_ms >= 0 for row in rows.values())
-    assert ledger.audit().agrees
+    assert audit().agrees

@@ -8,6 +8,7 @@ from itertools import count
 
 from accounts.models import ApiKey, Team, User
 from billing import ids, ledger
+from billing.partitions import ensure_partitions
 from billing.records import Counts, Ended, Final, Start, UnitPrices
 
 MODELS = {"llama3.3:70b": 6, "qwen3:32b": 4, "mistral-small3.1:24b": 2, "gemma3:27b": 1}
@@ -20,7 +21,7 @@ def write_a_month(*, team: Team, member: User, keys: list[ApiKey], seed: int = 7
     dice = random.Random(seed)
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     hours = [now - timedelta(hours=back) for back in range(DAYS * 24)]
-    ledger.ensure_partitions({hour.date() for hour in hours})
+    ensure_partitions({hour.date() for hour in hours})
     rows = (ended(hour, team, member, keys, dice) for hour in hours for _ in range(requests_in(hour, dice)))
     batch = list(rows)
     for start in range(0, len(batch), 2000):

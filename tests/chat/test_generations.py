@@ -14,8 +14,8 @@ from accounts.database import in_database
 from accounts.models import Team, User
 from accounts.people import deactivate_person
 from accounts.teams import remove_member
-from billing.ledger import ensure_partitions
 from billing.models import Price, UsageRecord
+from billing.partitions import ensure_partitions
 from billing.shipper import Shipper
 from billing.spool import spool
 from chat import generations

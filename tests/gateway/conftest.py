@@ -16,8 +16,8 @@ import uvicorn
 
 from accounts.models import Team
 from accounts.secrets import encrypt
-from billing.ledger import ensure_partitions
 from billing.models import UsageRecord
+from billing.partitions import ensure_partitions
 from billing.shipper import Shipper
 from billing.spool import open_spool
 from gateway import health, running

@@ -21,8 +21,8 @@ from accounts import revision
 from accounts.keys import new_secret
 from accounts.models import Role, Team, User
 from accounts.secrets import encrypt
-from billing.ledger import ensure_partitions
 from billing.models import UsageRecord
+from billing.partitions import ensure_partitions
 from billing.shipper import Shipper
 from billing.spool import open_spool
 from gateway import errors, health, schemas, trial

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Team
 from billing import ledger
+from billing.partitions import ensure_partitions
 from tests.billing.traffic import PRICE, counts, ended, milliseconds
 from tests.factories import make_key
 from tests.gateway.conftest import Api
@@ -35,7 +36,7 @@ def told(api: Api, secret: str = "") -> dict[str, Any]:
 
 
 def used(key: ApiKey, at: datetime, *, prompt: int = 10, completion: int = 5, **more: Any) -> None:
-    ledger.ensure_partitions([at.date().replace(day=1)])
+    ensure_partitions([at.date().replace(day=1)])
     what = ended(key.team_id, counts(prompt, completion), key_id=key.pk, at_ms=milliseconds(at), **more)
     assert ledger.write([what]) == 1
 

@@ -2,7 +2,7 @@ import sys
 
 from django.core.management.base import BaseCommand
 
-from billing import ledger
+from billing.auditing import audit
 from billing.shipper import spool_root, waiting
 
 
@@ -14,7 +14,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: object) -> None:
         left = waiting(spool_root())
-        report = ledger.audit()
+        report = audit()
         self.stdout.write(f"log: {report.rows} rows")
         self.stdout.write(f"pending: {left.ended} ended and {left.running} running requests in spools")
         wrong = [f"{one.table}: {one.groups} groups differ from the log" for one in report.differences]

@@ -1,0 +1,87 @@
+"""The proof that the roll-ups equal the log, and making them anew from it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import connection, transaction
+from psycopg import sql
+
+from billing.models import DeadLetter, UsageQuarter, UsageRecord
+from billing.partitions import LOG, midnight, months
+from billing.rollups import Level, grouped, levels, names
+
+
+@transaction.atomic
+def rebuild() -> None:
+    """Make the roll-ups anew from the log; those of months that the log no longer has are kept. Writers wait."""
+    with connection.cursor() as cursor:
+        for level in levels():
+            table, kept = sql.Identifier(level.table), _retained(level)
+            cursor.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table))
+            cursor.execute(sql.SQL("DELETE FROM {} WHERE {}").format(table, kept))
+            cursor.execute(
+                sql.SQL("INSERT INTO {} ({}) SELECT * FROM ({}) anew WHERE {}").format(
+                    table, names(level), grouped(level, LOG), kept
+                )
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How many groups of a level have other sums in the log than in the roll-up."""
+
+    table: str
+    groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    rows: int
+    differences: tuple[Difference, ...]
+    dead_letters: int
+
+    @property
+    def agrees(self) -> bool:
+        return not self.differences and not self.dead_letters
+
+
+@transaction.atomic
+def audit() -> AuditReport:
+    """Compare the roll-ups with the log, for the months that are still in the log. One level is one snapshot."""
+    found = [Difference(level.table, _differing(level)) for level in levels()]
+    return AuditReport(
+        rows=UsageRecord.objects.count(),
+        differences=tuple(difference for difference in found if difference.groups),
+        dead_letters=DeadLetter.objects.count(),
+    )
+
+
+def _differing(level: Level) -> int:
+    """How many groups differ, each counted once from either side."""
+    statement = sql.SQL(
+        "WITH log AS (SELECT * FROM ({grouped}) anew WHERE {kept}),"
+        " kept AS (SELECT {names} FROM {table} WHERE {kept})"
+        " SELECT count(*) FROM (SELECT {keys} FROM (SELECT * FROM log EXCEPT SELECT * FROM kept) only_log"
+        " UNION SELECT {keys} FROM (SELECT * FROM kept EXCEPT SELECT * FROM log) only_kept) differing"
+    ).format(
+        grouped=grouped(level, LOG),
+        kept=_retained(level),
+        names=names(level),
+        keys=sql.SQL(", ").join(map(sql.Identifier, level.keys)),
+        table=sql.Identifier(level.table),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return int(cursor.fetchone()[0])
+
+
+def _retained(level: Level) -> sql.Composable:
+    """The roll-ups that the log can still prove: all, or those after the months that have been dropped.
+
+    A zone's first day may begin in a dropped month, so one day's margin is left.
+    """
+    oldest = min(months(), default=None)
+    earlier = oldest and UsageQuarter.objects.filter(bucket__lt=midnight(oldest)).exists()
+    if not oldest or not earlier:
+        return sql.SQL("true")
+    return sql.SQL("{} >= {}").format(sql.Identifier(level.period), sql.Literal(midnight(oldest + timedelta(days=2))))
