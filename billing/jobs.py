@@ -2,5 +2,9 @@
 
 from accounts.background import Job
 from billing.partitions import ensure_partitions
+from billing.refusals import forget_old
 
-JOBS = [Job("billing.partitions", 6 * 3600, ensure_partitions)]
+JOBS = [
+    Job("billing.partitions", 6 * 3600, ensure_partitions),
+    Job("billing.refusals", 24 * 3600, forget_old),
+]

@@ -14,7 +14,8 @@ from accounts.models import ApiKey, Team
 from billing import captions, charts
 from billing.exports import write_csv
 from billing.forms import UsageForm, View
-from billing.reports import Group, Report, Sums, usage, week_of_key, week_of_team
+from billing.refusals import Refused, refused
+from billing.reports import Group, Report, Sums, key_labels, usage, week_of_key, week_of_team
 
 
 @require_GET
@@ -74,6 +75,7 @@ def _report(team: Team, view: View) -> Report:
 def _context(team: Team, form: UsageForm, view: View) -> dict[str, Any]:
     report = _report(team, view)
     columns = captions.columns(report)
+    refusals = refused(team, view.period, origin=view.origin)
     return {
         "shown": team,
         "form": form,
@@ -86,6 +88,8 @@ def _context(team: Team, form: UsageForm, view: View) -> dict[str, Any]:
         "heading": captions.heading(report, view.metric),
         "description": captions.description(report, view.metric),
         "guessed": captions.guessed(report),
+        "refused_said": captions.refused_in_words(refusals),
+        "refusals": _refused_rows(team, refusals),
         "chart": _chart(report, view, columns),
         "table": [(column.title, sums) for column, sums in zip(columns, report.buckets, strict=True)],
         "rows": [_row(series.label, series.total, report.total) for series in report.series],
@@ -138,6 +142,23 @@ def _row(label: str, sums: Sums, total: Sums) -> Row:
     part = sums.tokens / total.tokens if total.tokens else 0.0
     cost = captions.money(sums.cost) if sums.priced_requests else _("no price")
     return Row(label, sums, captions.percent(part), cost)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """How often the calls of a key were refused, and why, in words."""
+
+    key: str
+    why: str
+    code: str
+    count: int
+
+
+def _refused_rows(team: Team, found: list[Refused]) -> list[RefusedRow]:
+    labels = key_labels(team, {one.key_id for one in found}) if found else {}
+    return [
+        RefusedRow(labels[one.key_id], captions.why_refused(one.code, one.reason), one.code, one.count) for one in found
+    ]
 
 
 def _group_label(group: Group) -> str:

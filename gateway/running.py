@@ -58,7 +58,10 @@ class Call:
     request: RequestId = field(default_factory=new_request)
     client_request_id: str = ""
     leaving: str = "client_gone"
-    caller: Caller | None = None
+    caller: Caller | None = None  # once he is known
+    endpoint: str = ""
+    model: str = ""  # as it was asked for
+    admitted: bool = False  # its start is on disk
     clock: Clock | None = None
     price: UnitPrices | None = None
     finished: Finished | None = None

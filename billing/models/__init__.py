@@ -2,6 +2,7 @@
 
 from billing.models.log import DeadLetter, Origin, Outcome, Source, UsageRecord
 from billing.models.prices import Price
+from billing.models.refusals import Refusal, RefusedQuarter
 from billing.models.rollups import PlatformDay, RollUp, TeamRollUp, UsageDay, UsageQuarter
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "Outcome",
     "PlatformDay",
     "Price",
+    "Refusal",
+    "RefusedQuarter",
     "RollUp",
     "Source",
     "TeamRollUp",
