@@ -369,6 +369,19 @@ def price(amount: Decimal) -> str:
     return format_decimal(amount, format="#,##0.00######", locale=locale(), decimal_quantization=False)
 
 
+def exact_money(amount: Decimal) -> str:
+    """Every decimal of a cost, and two at least."""
+    pattern = "¤#,##0.00##########" if locale()[:2] == "en" else "#,##0.00##########\u00a0¤"
+    return format_currency(
+        amount,
+        settings.ENVIRONMENT.currency,
+        format=pattern,
+        locale=locale(),
+        currency_digits=False,
+        decimal_quantization=False,
+    )
+
+
 def moment_in_words(at: datetime) -> str:
     """A day and its time in the installation's time zone; seconds and milliseconds only where there are any."""
     local = at.astimezone(ZoneInfo(settings.TIME_ZONE))

@@ -4,6 +4,7 @@ BillingError
 ├── SpoolUnavailable   the spool's folder cannot be written; requests must be refused
 ├── SpoolCorrupt       a spool file cannot be read; it was put aside
 ├── PriceMistake       a price that cannot be; `param` is the verb's word for what is wrong
+├── AdjustmentMistake  a correction of a request that cannot be; `param` is the verb's word for what is wrong
 └── PriceListMistakes  a list of prices of which nothing was taken; `lines` says why, by line
 """
 
@@ -23,6 +24,15 @@ class SpoolCorrupt(BillingError):
 
 
 class PriceMistake(BillingError):
+    """`message` is for people, in their language."""
+
+    def __init__(self, message: str, *, param: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class AdjustmentMistake(BillingError):
     """`message` is for people, in their language."""
 
     def __init__(self, message: str, *, param: str = "") -> None:

@@ -10,18 +10,32 @@ from typing import TextIO
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from django.db.models import Q
+
 from accounts.models import Team
-from billing.models import UsageRecord
+from billing.models import Source, UsageRecord
 
 FIELDS = (
     "request_id", "at", "key", "member", "model", "engine", "origin", "stream", "prompt_tokens", "completion_tokens",
     "reasoning_tokens", "cached_tokens", "prompt_source", "completion_source", "outcome", "status", "ttft_ms",
-    "duration_ms", "cost",
+    "duration_ms", "cost", "estimated", "booked_at", "corrects", "reason", "adjusted_by",
 )  # fmt: skip
-COLUMNS = ("id", "at", "key_name", "member_name", *FIELDS[4:])
+COLUMNS = tuple(
+    {"request_id": "id", "key": "key_name", "member": "member_name"}.get(name, name)
+    for name in FIELDS
+    if name != "estimated"
+)
+NAMES = tuple(name for name in FIELDS if name != "estimated")
+EXACT = {Source.UPSTREAM, Source.UPSTREAM_PARTIAL, Source.NONE}
 CHUNK = 2000  # rows held in memory
 
 type Value = str | int | bool | None
+
+
+class Number(str):
+    """A decimal number in full, as text: never read as a formula, not even with a minus before it."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +54,20 @@ class Days:
 
 
 def records(team: Team, days: Days) -> Iterator[dict[str, Value]]:
-    """The team's requests of these days in its own time zone, oldest first, as plain values under `FIELDS`."""
+    """The team's requests of these days in its own time zone, oldest first, as plain values under `FIELDS`.
+
+    Adjustments are rows of their own, in the days where they are booked: those of what they correct. `estimated` marks
+    rows whose tokens are not all an engine's own count.
+    """
     zone = ZoneInfo(team.time_zone)
     begin, end = days.moments(zone)
-    rows = UsageRecord.objects.filter(team=team, at__gte=begin, at__lt=end).order_by("at", "id")
-    for row in rows.values_list(*COLUMNS).iterator(chunk_size=CHUNK):
-        yield {field: plain(value, zone) for field, value in zip(FIELDS, row, strict=True)}
+    requests = Q(corrects=None, at__gte=begin, at__lt=end)
+    adjustments = Q(corrects__isnull=False, booked_at__gte=begin, booked_at__lt=end)
+    rows = UsageRecord.objects.filter(requests | adjustments, team=team).order_by("at", "id")
+    for row in rows.values(*COLUMNS).iterator(chunk_size=CHUNK):
+        named = dict(zip(NAMES, row.values(), strict=True))
+        named["estimated"] = not {named["prompt_source"], named["completion_source"]} <= EXACT
+        yield {field: plain(named[field], zone) for field in FIELDS}
 
 
 def plain(value: object, zone: ZoneInfo) -> Value:
@@ -53,7 +75,7 @@ def plain(value: object, zone: ZoneInfo) -> Value:
         case datetime():
             return value.astimezone(zone).isoformat(timespec="milliseconds")
         case Decimal():
-            return f"{value.normalize():f}"
+            return Number(f"{value.normalize():f}")
         case UUID():
             return str(value)
         case str() | int() | None:
@@ -83,7 +105,7 @@ def cell(value: Value) -> Value:
     """A spreadsheet reads a text with one of these first characters as a formula; the apostrophe says text."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str) and value.startswith(FORMULA):
+    if isinstance(value, str) and value.startswith(FORMULA) and not isinstance(value, Number):
         return f"'{value}"
     return value
 

@@ -40,6 +40,11 @@ def write(batch: list[Ended]) -> int:
         return sum(map(_write_one, batch))
 
 
+def book(adjustments: list[Row]) -> int:
+    """Put adjustments, made in `billing.adjustments`, into the log and the roll-ups. Returns how many were new."""
+    return _insert(adjustments)
+
+
 def _insert(rows: list[Row]) -> int:
     ensure_partitions({at.date() for at in {one[AT] for one in rows}})
     with transaction.atomic(), connection.cursor() as cursor:

@@ -34,7 +34,7 @@ LONGEST_NAME = 200  # characters of a model's id
 FURTHEST = timedelta(days=3653)  # a price that begins later is a mistake of typing
 USED_LATELY = timedelta(days=30)
 NOTICE = timedelta(seconds=2)  # processes that hold a price may begin to count by it before they hear of a change
-WRITERS_LOCK = 0x7E277B  # one writer of prices at a time: a check holds until what it allowed is written
+WRITERS_LOCK = 0x7E2790  # one writer of prices at a time: a check holds until what it allowed is written
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 

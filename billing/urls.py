@@ -1,6 +1,6 @@
 from django.urls import path
 
-from billing import price_views, views
+from billing import price_views, request_views, views
 
 app_name = "billing"
 urlpatterns = [
@@ -13,5 +13,7 @@ urlpatterns = [
     path("operator/prices/import/", price_views.take_in, name="import-prices"),
     path("operator/prices/<int:pk>/", price_views.price, name="price"),
     path("operator/prices/<int:pk>/remove/", price_views.remove, name="remove-price"),
+    path("operator/usage/", request_views.find, name="find-request"),
+    path("operator/usage/<uuid:pk>/", request_views.one, name="request"),
     path("operator/prices.csv", price_views.export, name="prices-csv"),
 ]

@@ -12,10 +12,10 @@ from django_htmx.middleware import HtmxDetails
 from accounts.access import team_for
 from accounts.models import ApiKey, Team
 from billing import captions, charts
-from billing.exports import write_csv
+from billing.exports import plain, write_csv
 from billing.forms import UsageForm, View
 from billing.refusals import Refused, refused
-from billing.reports import Group, Report, Sums, key_labels, usage, week_of_key, week_of_team
+from billing.reports import NONE, Group, Report, Sums, key_labels, usage, week_of_key, week_of_team
 
 
 @require_GET
@@ -130,18 +130,20 @@ def _sparks(report: Report) -> list[charts.Spark]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the breakdown, its share and cost in words."""
+    """A line of the breakdown: its share, what of it is no engine's count, and its cost in words."""
 
     label: str
     sums: Sums
     part: str
+    estimated: str
     cost: str
 
 
 def _row(label: str, sums: Sums, total: Sums) -> Row:
     part = sums.tokens / total.tokens if total.tokens else 0.0
-    cost = captions.money(sums.cost) if sums.priced_requests else _("no price")
-    return Row(label, sums, captions.percent(part), cost)
+    cost = captions.money(sums.cost) if sums.priced_requests or sums.cost else _("no price")
+    estimated = captions.percent(sums.estimated_tokens / sums.tokens) if sums.estimated_tokens and sums.tokens else ""
+    return Row(label, sums, captions.percent(part), estimated, cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +197,9 @@ def _csv_rows(report: Report) -> list[dict[str, Any]]:
             "from": moment.isoformat(),
             report.group.value: series.label,
             **{name: getattr(sums, name) for name in _CSV_SUMS},
-            "cost": f"{sums.cost.normalize():f}" if sums.priced_requests else None,
+            "cost": plain(sums.cost, report.period.zone) if sums.priced_requests or sums.cost else None,
         }
         for place, moment in enumerate(report.moments)
         for series in report.series
-        if (sums := series.buckets[place]).requests
+        if (sums := series.buckets[place]) != NONE
     ]

@@ -6,7 +6,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_dialects'),
-        ('billing', '0001_log_rollups_prices'),
+        ('billing', '0004_adjustments'),
     ]
 
     operations = [

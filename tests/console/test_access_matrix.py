@@ -16,10 +16,12 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Role, Team, User
+from billing import ledger
 from billing.prices import Rates, add_price
 from chat.conversations import Question, start
 from chat.models import Message
 from gateway.models import Engine, EngineType, ServedModel
+from tests.billing.traffic import ended
 from tests.factories import join, make_key, make_person
 
 pytestmark = [pytest.mark.django_db, pytest.mark.spec("S05", "S06", "S12")]
@@ -45,6 +47,8 @@ GET = {
     "billing:price": (DOOR, 404, 404, 404, 200),
     "billing:remove-price": (DOOR, 404, 404, 404, 200),
     "billing:prices-csv": (DOOR, 404, 404, 404, 200),
+    "billing:find-request": (DOOR, 404, 404, 404, 200),
+    "billing:request": (DOOR, 404, 404, 404, 200),
     "gateway:models": (DOOR, 404, 403, 200, 200),
     "gateway:unpriced": (DOOR, 404, 404, 404, 200),
     "gateway:reference": (DOOR, 200, 200, 200, 200),
@@ -65,6 +69,7 @@ POST = {
     "billing:price": (DOOR, 404, 404, 404, 422),
     "billing:remove-price": (DOOR, 404, 404, 404, 302),
     "billing:import-prices": (DOOR, 404, 404, 404, 422),
+    "billing:request": (DOOR, 404, 404, 404, 422),
     "gateway:try": (DOOR, 200, 403, 200, 200),
     "gateway:add-engine": (DOOR, 404, 404, 404, 422),
     "gateway:engine": (DOOR, 404, 404, 404, 422),
@@ -90,13 +95,18 @@ class Things:
     conversation: uuid.UUID
     answer: int
     price: int
+    request: uuid.UUID
 
     def arguments(self, name: str) -> dict[str, object]:
         room = name.partition(":")[0]
         pk = {"accounts": self.key, "billing": self.key, "gateway": self.engine, "chat": self.conversation}.get(room)
-        pk = {"gateway:model": self.model, "billing:price": self.price, "billing:remove-price": self.price}.get(
-            name, pk
-        )
+        own = {
+            "gateway:model": self.model,
+            "billing:price": self.price,
+            "billing:remove-price": self.price,
+            "billing:request": self.request,
+        }
+        pk = own.get(name, pk)
         return {"slug": "red", "pk": pk, "token": "made-up", "answer": self.answer}
 
 
@@ -109,7 +119,9 @@ def things(red: Team, alice: User) -> Things:
     answer = Message.objects.get(conversation=conversation, author=Message.Author.ASSISTANT)
     tomorrow = timezone.now() + timedelta(days=1)
     price = add_price(model="demo", rates=Rates(Decimal(1), Decimal(2)), since=tomorrow, by=None)
-    return Things(make_key(red, owner=alice).key.pk, engine.pk, model.pk, conversation.pk, answer.pk, price.pk)
+    ledger.write([call := ended(red.pk)])
+    key = make_key(red, owner=alice).key.pk
+    return Things(key, engine.pk, model.pk, conversation.pk, answer.pk, price.pk, call.start.id)
 
 
 @pytest.fixture
