@@ -20,6 +20,7 @@ from billing.reports import Group, Report, Sums
 
 NOTABLE = 0.4  # a series with this share of the whole is named in the heading
 MILLION = 1_000_000  # from here on, Spanish and French say "of tokens"
+LEAST = 0.001  # the smallest share that is told
 SMALL = Decimal("0.01")  # money below this gets more decimals
 
 
@@ -316,6 +317,9 @@ def decimal(number: float) -> str:
 
 
 def percent(part: float) -> str:
+    """A tenth of a percent at the finest; what is less and not nothing is said to be less."""
+    if 0 < part < LEAST / 2:
+        return f"< {percent(LEAST)}"
     return format_percent(part, format=None if part >= 0.1 or part == 0 else _one_decimal(), locale=locale())
 
 
