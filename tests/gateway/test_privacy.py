@@ -17,7 +17,7 @@ MESSAGES = [{"role": "system", "content": CANARY}, {"role": "user", "content": C
 SCENARIOS = (
     "plain", "fault:echo", "fault:nousage", "fault:usage-negative", "fault:usage-string", "fault:rst", "fault:cut",
     "fault:malformed?bad=30", "fault:error200", "fault:error-event", "fault:error-late", "fault:html", "fault:context",
-    "fault:status?code=500", "fault:status?code=400", "fault:too-many", "fault:json", "fault:bytes",
+    "fault:status?code=500", "fault:status?code=400", "fault:too-many", "fault:json",
 )  # fmt: skip
 
 
