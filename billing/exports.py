@@ -13,17 +13,29 @@ from zoneinfo import ZoneInfo
 from django.db.models import F, Q
 
 from accounts.models import Team
-from billing.models import UsageRecord
+from billing.models import Source, UsageRecord
 
 FIELDS = (
     "request_id", "at", "key", "member", "model", "engine", "origin", "stream", "prompt_tokens", "completion_tokens",
     "reasoning_tokens", "cached_tokens", "prompt_source", "completion_source", "outcome", "status", "ttft_ms",
-    "duration_ms", "cost",
+    "duration_ms", "cost", "estimated", "booked_at", "corrects", "reason", "adjusted_by",
 )  # fmt: skip
-COLUMNS = ("id", "at", "key_name", "member_name", *FIELDS[4:])
+COLUMNS = tuple(
+    {"request_id": "id", "key": "key_name", "member": "member_name"}.get(name, name)
+    for name in FIELDS
+    if name != "estimated"
+)
+NAMES = tuple(name for name in FIELDS if name != "estimated")
+EXACT = {Source.UPSTREAM, Source.UPSTREAM_PARTIAL, Source.NONE}
 CHUNK = 2000  # rows held in memory
 
 type Value = str | int | bool | None
+
+
+class Number(str):
+    """A decimal number in full, as text: never read as a formula, not even with a minus before it."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +56,20 @@ class Days:
 def records(team: Team, days: Days) -> Iterator[dict[str, Value]]:
     """The team's requests of these days in its own time zone, oldest first, as plain values under `FIELDS`.
 
-    Like all reports, they go by when a request was booked, which for late ones is after it was made.
+    Like all reports, they go by when a request was booked, which for late ones is after it was made. Adjustments are
+    rows of their own, in the days where they are booked: those of what they correct. `estimated` marks rows whose
+    tokens are not all an engine's own count.
     """
     zone = ZoneInfo(team.time_zone)
     begin, end = days.moments(zone)
     in_time = Q(booked_at=F("at"), at__gte=begin, at__lt=end)
     late = Q(booked_at__gt=F("at"), booked_at__gte=begin, booked_at__lt=end)
-    rows = UsageRecord.objects.filter(in_time | late, team=team).order_by("at", "id")
-    for row in rows.values_list(*COLUMNS).iterator(chunk_size=CHUNK):
-        yield {field: plain(value, zone) for field, value in zip(FIELDS, row, strict=True)}
+    adjustments = Q(corrects__isnull=False, booked_at__gte=begin, booked_at__lt=end)
+    rows = UsageRecord.objects.filter(in_time | late | adjustments, team=team).order_by("at", "id")
+    for row in rows.values(*COLUMNS).iterator(chunk_size=CHUNK):
+        named = dict(zip(NAMES, row.values(), strict=True))
+        named["estimated"] = not {named["prompt_source"], named["completion_source"]} <= EXACT
+        yield {field: plain(named[field], zone) for field in FIELDS}
 
 
 def plain(value: object, zone: ZoneInfo) -> Value:
@@ -60,7 +77,7 @@ def plain(value: object, zone: ZoneInfo) -> Value:
         case datetime():
             return value.astimezone(zone).isoformat(timespec="milliseconds")
         case Decimal():
-            return f"{value.normalize():f}"
+            return Number(f"{value.normalize():f}")
         case UUID():
             return str(value)
         case str() | int() | None:
@@ -83,10 +100,18 @@ def write_csv(rows: Iterable[dict[str, Value]], to: TextIO, fields: Iterable[str
     writer.writerows([cell(row[name]) for name in names] for row in rows)
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
+
+
 def cell(value: Value) -> Value:
     """A spreadsheet reads a text with one of these first characters as a formula; the apostrophe says text."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\0")):
+    if isinstance(value, str) and value.startswith(FORMULA) and not isinstance(value, Number):
         return f"'{value}"
     return value
+
+
+def text_of_cell(cell: str) -> str:
+    """The text that `cell` was made of."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell

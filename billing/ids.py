@@ -28,6 +28,11 @@ def at_of(request_id: UUID) -> datetime:
     return moment(request_id.int >> 80)
 
 
+def first_id(at: datetime) -> UUID:
+    """No request of this moment or later has a smaller id, and none before it a greater one."""
+    return UUID(int=int(at.timestamp() * 1000) << 80)
+
+
 def moment(at_ms: int) -> datetime:
     seconds, milliseconds = divmod(at_ms, 1000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)

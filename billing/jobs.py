@@ -2,6 +2,7 @@
 
 from accounts.background import Job
 from billing.partitions import drop_old_months, ensure_partitions
+from billing.refusals import forget_old
 
 
 def keep_months() -> None:
@@ -10,4 +11,7 @@ def keep_months() -> None:
     drop_old_months()
 
 
-JOBS = [Job("billing.partitions", 6 * 3600, keep_months)]
+JOBS = [
+    Job("billing.partitions", 6 * 3600, keep_months),
+    Job("billing.refusals", 24 * 3600, forget_old),
+]

@@ -95,6 +95,11 @@ def _ended(payload: dict[str, Any]) -> Ended:
     )
 
 
+def book(adjustments: list[Row]) -> int:
+    """Put adjustments, made in `billing.adjustments`, into the log and the roll-ups. Returns how many were new."""
+    return _insert(adjustments)
+
+
 def _insert(rows: list[Row]) -> int:
     ensure_partitions({at.date() for at in {one[AT] for one in rows}})
     with transaction.atomic(), connection.cursor() as cursor:
@@ -125,7 +130,7 @@ def _write_one(ended: Ended) -> int:
 
 # A row of a month that its team has closed is booked on the first instant that is open.
 _BOOKED = sql.SQL(", ").join(
-    sql.SQL("greatest(incoming.at, books.closed_until)")  # which is null, and left out, where nothing is closed
+    sql.SQL("greatest(incoming.booked_at, books.closed_until)")  # which is null, and left out, where nothing is closed
     if name == "booked_at"
     else sql.Identifier("incoming", name)
     for name in SHAPE

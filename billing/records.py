@@ -94,3 +94,27 @@ class Ended:
 
     start: Start
     final: Final
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A call of a known caller that was not admitted. No text of it; `model` as it was asked for, if it came so far.
+
+    `reason` says more than `code` where there is more to say, such as which limit of whom. `count` above one: so many
+    of a minute that were the same but for their model, told from one another no more.
+    """
+
+    id: UUID
+    at_ms: int
+    team_id: int
+    origin: str
+    endpoint: str
+    key_id: int | None
+    key_name: str
+    member_id: int | None
+    member_name: str
+    model: str
+    code: str
+    reason: str
+    status: int
+    count: int = 1

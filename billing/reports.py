@@ -315,10 +315,13 @@ def _labels(team: Team, group: Group, keys: Iterable[Any]) -> dict[Any, str]:
             names = {str(value): str(label) for value, label in Origin.choices}
             return {key: names.get(key, key) for key in keys}
         case Group.KEY:
-            names_by_id = dict(ApiKey.objects.filter(team=team, pk__in=keys).values_list("pk", "name"))
-            return {
-                key: names_by_id.get(key) or (_("key %s") % key if key else _("Chat, without a key")) for key in keys
-            }
+            return key_labels(team, keys)
         case Group.MEMBER:
             people = {user.pk: str(user) for user in User.objects.filter(pk__in=keys)}
             return {key: people.get(key) or (_("person %s") % key if key else _("Service keys")) for key in keys}
+
+
+def key_labels(team: Team, keys: Iterable[int]) -> dict[int, str]:
+    """Names of keys by their ids; 0 is what has none."""
+    names = dict(ApiKey.objects.filter(team=team, pk__in=keys).values_list("pk", "name"))
+    return {key: names.get(key) or (_("key %s") % key if key else _("Chat, without a key")) for key in keys}

@@ -56,7 +56,7 @@ def sums() -> dict[str, sql.Composable]:
         " + coalesce(sum(log.completion_tokens) FILTER (WHERE log.completion_source NOT IN ({own})), 0))::bigint"
     )
     return {
-        "requests": sql.SQL("count(*)"),
+        "requests": sql.SQL("count(*) FILTER (WHERE log.corrects IS NULL)"),  # an adjustment is none
         "prompt_tokens": sql.SQL("sum(log.prompt_tokens)::bigint"),
         "completion_tokens": sql.SQL("sum(log.completion_tokens)::bigint"),
         "reasoning_tokens": sql.SQL("coalesce(sum(log.reasoning_tokens), 0)::bigint"),
@@ -64,7 +64,7 @@ def sums() -> dict[str, sql.Composable]:
         "reasoning_reported": sql.SQL("count(log.reasoning_tokens)"),
         "cached_reported": sql.SQL("count(log.cached_tokens)"),
         "estimated_tokens": guessed.format(own=_words(ENGINES_OWN)),
-        "priced_requests": sql.SQL("count(log.cost)"),
+        "priced_requests": sql.SQL("count(log.cost) FILTER (WHERE log.corrects IS NULL)"),
         "cost": sql.SQL("coalesce(sum(log.cost), 0)::numeric(24, 12)"),
         "ttft": _histogram("log.ttft_ms"),
         "duration": _histogram("log.duration_ms"),

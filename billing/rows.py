@@ -26,6 +26,7 @@ SHAPE = {
     "prompt_source": "varchar", "completion_source": "varchar", "anomaly": "varchar", "outcome": "varchar",
     "status": "int2", "ttft_ms": "int4", "duration_ms": "int4", "price_input": "numeric",
     "price_cached_input": "numeric", "price_output": "numeric", "price_reasoning": "numeric", "cost": "numeric",
+    "corrects": "uuid", "reason": "varchar", "adjusted_by": "varchar",
 }  # fmt: skip
 COLUMNS = sql.SQL(", ").join(map(sql.Identifier, SHAPE))
 TYPES = list(SHAPE.values())
@@ -84,6 +85,9 @@ def _columns(ended: Ended, at: datetime) -> Row:
         price and price.output,
         price and price.reasoning,
         price and cost(price, counts),
+        None,
+        "",
+        "",
     )
 
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from accounts.keys import note_use
-from billing import ledger, spool
+from billing import ledger, refusals, spool
 from billing.errors import SpoolCorrupt, SpoolUnavailable
 from billing.ids import moment
 from billing.records import Ended, Final, Start
@@ -108,6 +108,7 @@ class Shipper:
         if contents is None:
             return 0
         shipped = self._write(contents.ended)
+        refusals.write(contents.refusals)
         _done_with(path, contents)
         return shipped
 
@@ -136,6 +137,7 @@ class Shipper:
             if _is_copy(folder, contents):
                 return shipped
             shipped += self._write(contents.ended)
+            refusals.write(contents.refusals)
             running |= contents.running
             lasts |= contents.lasts
             for ended in contents.ended:

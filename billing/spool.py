@@ -19,11 +19,25 @@ from typing import Literal
 from uuid import UUID, uuid4
 
 from billing.errors import SpoolUnavailable
-from billing.records import Counts, Final, Progress, Start, UnitPrices
-from billing.spoolfile import END, PROGRESS, START, TABLES, Row, clean, final_row, progress_row, start_row
+from billing.flood import Flood
+from billing.records import Counts, Final, Progress, Refusal, Start, UnitPrices
+from billing.spoolfile import (
+    END,
+    PROGRESS,
+    REFUSAL,
+    REFUSED_AGAIN,
+    START,
+    TABLES,
+    Row,
+    clean,
+    final_row,
+    progress_row,
+    refusal_row,
+    start_row,
+)
 from billing.spoolfolder import make_held, numbered, remove_file, remove_if_shipped
 
-__all__ = ["Counts", "Final", "Progress", "Spool", "Start", "UnitPrices", "open_spool", "spool"]
+__all__ = ["Counts", "Final", "Progress", "Refusal", "Spool", "Start", "UnitPrices", "open_spool", "spool"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +77,8 @@ class Spool:
         self._lock = Lock()  # a write against a switch of files
         self._switching = Lock()  # one switch at a time
         self._running: dict[UUID, _Running] = {}
+        self._flood = Flood()
+        self._deaf = False  # whether the last refusal could not be written
         self._retired: list[sqlite3.Connection] = []
         self._number = 0
         self._closed_ends: dict[int, int] = {}  # ends by the number of a file that was closed
@@ -120,6 +136,27 @@ class Spool:
                 self._insert(END, row)
             del self._running[final.id]
             self._ends += 1
+        self._rotate_if_late()
+
+    def refused(self, refusal: Refusal) -> None:
+        """Of a call that was not admitted. One that cannot be written is refused all the same, so nothing is raised."""
+        try:
+            with self._lock:
+                if self._closed:
+                    return
+                number, what = self._flood.take(refusal)
+                if isinstance(what, Refusal):
+                    self._insert(REFUSAL, refusal_row(number, what))
+                else:
+                    self._insert(REFUSED_AGAIN, (what, number))
+                self._flood.written(number, refusal, what)
+                self._ends += 1
+        except SpoolUnavailable:
+            if not self._deaf:  # once, not for each of a flood
+                logger.exception("refusals are not recorded", extra={"request_id": str(refusal.id)})
+            self._deaf = True
+            return
+        self._deaf = False
         self._rotate_if_late()
 
     def rotate(self, *, force: bool = False) -> bool:
@@ -223,7 +260,8 @@ class Spool:
     def _begin_file(self) -> None:
         self._opened = time.monotonic()
         self._written = 0
-        self._ends = 0
+        self._ends = 0  # what waits for the shipper: ends of requests, and refusals
+        self._flood.next_file()
 
     def _due(self, patience: int = 1) -> bool:
         if self._written >= self._rotate_bytes * patience:

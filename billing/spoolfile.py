@@ -6,7 +6,7 @@ Files are opened read-only, but never as `immutable`: that hides the WAL, and wi
 import sqlite3
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from billing.errors import SpoolCorrupt
-from billing.records import NOTHING, Counts, Ended, Final, Progress, Start, UnitPrices
+from billing.records import NOTHING, Counts, Ended, Final, Progress, Refusal, Start, UnitPrices
 
 type Row = tuple[object, ...]
 
@@ -26,15 +26,22 @@ _ANSWER = (
     "id, engine, engine_type, machine, answer_id, prompt_tokens, completion_tokens, prompt_source, completion_source,"
     " reasoning_tokens, cached_tokens, anomaly, ttft_ms, duration_ms"
 )
+_REFUSAL = (
+    "number INTEGER PRIMARY KEY, id, at_ms, team_id, origin, endpoint, key_id, key_name, member_id, member_name, model,"
+    " code, reason, status, count"
+)
 TABLES = (
     "CREATE TABLE process (uuid)",
     f"CREATE TABLE start ({_START})",
     f"CREATE TABLE progress ({_ANSWER})",
     f"CREATE TABLE final ({_ANSWER}, outcome, status)",
+    f"CREATE TABLE refusal ({_REFUSAL})",
 )
 START = "INSERT INTO start VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PROGRESS = "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 END = "INSERT INTO final VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+REFUSAL = "INSERT INTO refusal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+REFUSED_AGAIN = "UPDATE refusal SET count = ? WHERE number = ?"
 
 WAL_HEADER, FRAME_HEADER = 32, 24  # bytes
 _NO_PRICE: Row = (None, None, None, None)
@@ -71,6 +78,26 @@ def progress_row(progress: Progress, elapsed_ms: int) -> Row:
 
 def final_row(final: Final) -> Row:
     return (*_answer(final), final.duration_ms, final.outcome, final.status)
+
+
+def refusal_row(number: int, refusal: Refusal) -> Row:
+    return (
+        number,
+        refusal.id.bytes,
+        refusal.at_ms,
+        refusal.team_id,
+        refusal.origin,
+        refusal.endpoint,
+        refusal.key_id,
+        refusal.key_name,
+        refusal.member_id,
+        refusal.member_name,
+        refusal.model,
+        refusal.code,
+        refusal.reason,
+        refusal.status,
+        refusal.count,
+    )
 
 
 def _answer(record: Progress | Final) -> Row:
@@ -118,6 +145,7 @@ class Contents:
     running: dict[UUID, Start]
     lasts: dict[UUID, Final]
     damaged: bool
+    refusals: list[Refusal] = field(default_factory=list)
 
 
 def read(path: Path) -> Contents:
@@ -138,6 +166,7 @@ def _read(path: Path) -> Contents:
         finals = {row[0]: row for row in connection.execute("SELECT * FROM final")}
         lasts = {row[0]: row for row in connection.execute("SELECT * FROM progress ORDER BY rowid")}
         starts = {row[0]: row for row in connection.execute("SELECT * FROM start")}
+        refusals = _refusals(connection)
         damaged = _hides_commits(path)
     running = [row for key, row in starts.items() if key not in finals]
     return Contents(
@@ -146,7 +175,16 @@ def _read(path: Path) -> Contents:
         running={start.id: start for start in map(_start, running)},
         lasts={final.id: final for final in (_last(row) for key, row in lasts.items() if key not in finals)},
         damaged=damaged or not finals.keys() <= starts.keys(),
+        refusals=refusals,
     )
+
+
+def _refusals(connection: sqlite3.Connection) -> list[Refusal]:
+    """A file that was left by a version from before them has no such table."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'refusal'").fetchone():
+        return []
+    rows = connection.execute("SELECT * FROM refusal ORDER BY number")
+    return [Refusal(UUID(bytes=row[1]), *row[2:]) for row in rows]
 
 
 def _hides_commits(path: Path) -> bool:

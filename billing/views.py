@@ -12,9 +12,10 @@ from django_htmx.middleware import HtmxDetails
 from accounts.access import team_for
 from accounts.models import ApiKey, Team
 from billing import captions, charts
-from billing.exports import write_csv
+from billing.exports import plain, write_csv
 from billing.forms import UsageForm, View
-from billing.reports import Group, Report, Sums, usage, week_of_key, week_of_team
+from billing.refusals import Refused, refused
+from billing.reports import NONE, Group, Report, Sums, key_labels, usage, week_of_key, week_of_team
 
 
 @require_GET
@@ -74,6 +75,7 @@ def _report(team: Team, view: View) -> Report:
 def _context(team: Team, form: UsageForm, view: View) -> dict[str, Any]:
     report = _report(team, view)
     columns = captions.columns(report)
+    refusals = refused(team, view.period, origin=view.origin)
     return {
         "shown": team,
         "form": form,
@@ -87,6 +89,8 @@ def _context(team: Team, form: UsageForm, view: View) -> dict[str, Any]:
         "description": captions.description(report, view.metric),
         "guessed": captions.guessed(report),
         "speed": captions.speed(report),
+        "refused_said": captions.refused_in_words(refusals),
+        "refusals": _refused_rows(team, refusals),
         "chart": _chart(report, view, columns),
         "table": [(column.title, sums) for column, sums in zip(columns, report.buckets, strict=True)],
         "rows": [_row(series.label, series.total, report.total) for series in report.series],
@@ -127,18 +131,37 @@ def _sparks(report: Report) -> list[charts.Spark]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the breakdown, its share and cost in words."""
+    """A line of the breakdown: its share, what of it is no engine's count, and its cost in words."""
 
     label: str
     sums: Sums
     part: str
+    estimated: str
     cost: str
 
 
 def _row(label: str, sums: Sums, total: Sums) -> Row:
     part = sums.tokens / total.tokens if total.tokens else 0.0
-    cost = captions.money(sums.cost) if sums.priced_requests else _("no price")
-    return Row(label, sums, captions.percent(part), cost)
+    cost = captions.money(sums.cost) if sums.priced_requests or sums.cost else _("no price")
+    estimated = captions.percent(sums.estimated_tokens / sums.tokens) if sums.estimated_tokens and sums.tokens else ""
+    return Row(label, sums, captions.percent(part), estimated, cost)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """How often the calls of a key were refused, and why, in words."""
+
+    key: str
+    why: str
+    code: str
+    count: int
+
+
+def _refused_rows(team: Team, found: list[Refused]) -> list[RefusedRow]:
+    labels = key_labels(team, {one.key_id for one in found}) if found else {}
+    return [
+        RefusedRow(labels[one.key_id], captions.why_refused(one.code, one.reason), one.code, one.count) for one in found
+    ]
 
 
 def _group_label(group: Group) -> str:
@@ -177,9 +200,9 @@ def _csv_rows(report: Report) -> list[dict[str, Any]]:
             **{name: getattr(sums, name) for name in _CSV_SUMS},
             "reasoning_tokens": sums.reasoning,
             "cached_tokens": sums.cached,
-            "cost": f"{sums.cost.normalize():f}" if sums.priced_requests else None,
+            "cost": plain(sums.cost, report.period.zone) if sums.priced_requests or sums.cost else None,
         }
         for place, moment in enumerate(report.moments)
         for series in report.series
-        if (sums := series.buckets[place]).requests
+        if (sums := series.buckets[place]) != NONE
     ]

@@ -28,6 +28,7 @@ from gateway.answers import said
 from gateway.completions import Ask, Call, Events, Head, stream
 from gateway.engines.facts import Kind
 from gateway.errors import GatewayError
+from gateway.refused import note
 
 SAVE_EVERY = 0.5  # seconds
 HEARTBEAT_EVERY = 10.0
@@ -179,6 +180,7 @@ class Run:
             case None:
                 return End(Generation.State.DONE)
             case GatewayError() as error:
+                note(self._call, error, status=error.status)
                 return End(Generation.State.FAILED, (error.error_code or "internal_error")[:64])
             case BillingError():
                 return End(Generation.State.FAILED, "accounts_unavailable")

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from accounts.callers import Caller
-from gateway import measures
+from gateway import measures, refused
 from gateway.auth import authenticate
 from gateway.cards import model_card, model_list
 from gateway.completions import Call, answer, stream
@@ -36,6 +36,7 @@ ASKS: Mapping[str, Parse] = {
     "/v1/completions": parse_completion,
     "/v1/embeddings": parse_embedding,
 }
+ENDPOINTS = {path: path.removeprefix("/v1/").replace("/", ".") for path in ASKS}
 MODELS = "/v1/models"
 USAGE = "/v1/usage"
 OPENAPI = "/v1/openapi.json"
@@ -56,12 +57,17 @@ async def application(scope: Mapping[str, Any], receive: Receive, send: Send) ->
     except Gone:
         return
     except GatewayError as error:
-        if call.finished is None:
-            measures.refused(error)
-        await reply.fail(error)
+        await refuse(reply, error)
     except Exception:
         logger.exception("A request of /v1 failed", extra={"request_id": str(call.request.id)})
-        await reply.fail(ServerError("Something went wrong here. Tell the operator the request id."))
+        await refuse(reply, ServerError("Something went wrong here. Tell the operator the request id."))
+
+
+async def refuse(reply: Reply, error: GatewayError) -> None:
+    if not reply.call.admitted:
+        measures.refused(error)
+    refused.note(reply.call, error, status=reply.dialect.status(error))
+    await reply.fail(error)
 
 
 async def _answer(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], receive: Receive, reply: Reply) -> None:
@@ -73,12 +79,15 @@ async def _answer(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], rece
         await answer_as(await _known(headers, reply), path, headers, receive, reply)
     elif path == MODELS:
         _allow(method, "GET")
+        reply.call.endpoint = "models"
         await reply.json(model_list(await _known(headers, reply)))
     elif path.startswith(f"{MODELS}/"):
         _allow(method, "GET")
-        await reply.json(model_card(await _known(headers, reply), path.removeprefix(f"{MODELS}/")))
+        reply.call.endpoint, reply.call.model = "models", path.removeprefix(f"{MODELS}/")
+        await reply.json(model_card(await _known(headers, reply), reply.call.model))
     elif path == USAGE:
         _allow(method, "GET")
+        reply.call.endpoint = "usage"
         await reply.json(await consumption(await _known(headers, reply)))
     elif path == OPENAPI:
         _allow(method, "GET")
@@ -88,9 +97,11 @@ async def _answer(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], rece
 
 
 async def answer_as(caller: Caller, path: str, headers: Mapping[bytes, bytes], receive: Receive, reply: Reply) -> None:
-    """Answers one of ASKS for a caller who is known."""
+    """Answers one of ASKS for a caller who is known. Whoever calls it gives a GatewayError to `refuse`."""
+    reply.call.caller, reply.call.endpoint = caller, ENDPOINTS[path]
     raw = await _read(headers, receive)
     ask = await _understood(raw, headers.get(b"content-type", b""), ASKS[path], reply.dialect)
+    reply.call.model = ask.model
     name = headers.get(b"idempotency-key")
     if name is None:
         await _complete(caller, ask, receive, reply)
@@ -101,6 +112,7 @@ async def answer_as(caller: Caller, path: str, headers: Mapping[bytes, bytes], r
 
 async def _known(headers: Mapping[bytes, bytes], reply: Reply) -> Caller:
     caller = await authenticate(headers)
+    reply.call.caller = caller
     reply.dialect = DIALECTS[caller.dialect]
     return caller
 

@@ -147,6 +147,7 @@ class _Accounted:
 
 async def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[Route, ...]]:
     """Refuses, or writes the start of the call."""
+    call.caller, call.endpoint, call.model = caller, ask.endpoint, ask.model
     if running.drain_flag.is_set():
         raise Unavailable("The server is stopping. Try again in a moment.", retry_after=1)
     snapshot = holder.current()
@@ -157,7 +158,7 @@ async def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[R
     call.admission = await admit(
         caller=caller, ask=ask, request=call.request, model=model, prompt_estimate=estimate, snapshot=snapshot
     )
-    call.caller, call.model, call.clock = caller, model, (clock := Clock(_deadlines()))
+    call.model, call.clock = model, (clock := Clock(_deadlines()))
     start = Start(
         id=call.request.id,
         at_ms=call.request.at_ms,
@@ -180,7 +181,7 @@ async def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[R
     except SpoolUnavailable as error:
         call.admission.release(NOTHING)
         raise Unavailable("The server cannot keep its accounts. Try again later.", retry_after=5) from error
-    call.price = start.price
+    call.price, call.admitted = start.price, True
     return Account(ask, caller, call, clock, estimate), routes
 
 

@@ -58,9 +58,11 @@ class Call:
     request: RequestId = field(default_factory=new_request)
     client_request_id: str = ""
     leaving: str = "client_gone"
-    caller: Caller | None = None
+    caller: Caller | None = None  # once he is known
+    endpoint: str = ""
+    model: str = ""  # as it was asked for; its public id, once it is admitted
+    admitted: bool = False  # its start is on disk
     clock: Clock | None = None
-    model: str = ""  # its public id, once it is admitted
     price: UnitPrices | None = None
     finished: Finished | None = None
     admission: Admission | None = None  # what it holds from its admission on

@@ -13,7 +13,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from accounts.callers import Caller
-from gateway.api import answer_as
+from gateway.api import answer_as, refuse
 from gateway.dialects import DIALECTS
 from gateway.engines.client import close_http, connected
 from gateway.errors import GatewayError, Unavailable
@@ -73,7 +73,7 @@ async def _answered(caller: Caller, path: str, exchange: "_Exchange") -> None:
     try:
         await answer_as(caller, path, HEADERS, exchange.receive, reply)
     except GatewayError as error:
-        await reply.fail(error)
+        await refuse(reply, error)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ urlpatterns = [
     path("operator/engines/", views.engines, name="engines"),
     path("operator/engines/add/", views.add, name="add-engine"),
     path("operator/engines/<int:pk>/", views.engine, name="engine"),
+    path("operator/models/unpriced/", views.unpriced, name="unpriced"),
     path("operator/models/<int:pk>/", views.model, name="model"),
     path("operator/engines/<int:pk>/import/", views.import_again, name="import-models"),
     path("operator/engines/<int:pk>/enabled/", views.enabled, name="engine-enabled"),

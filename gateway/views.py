@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -20,6 +21,8 @@ from accounts.access import TEAM_IN_SESSION, chat_caller, require_operator, team
 from accounts.callers import Caller
 from accounts.errors import NotAllowed
 from accounts.models import Role, Team, User
+from billing.captions import price_said, price_unit
+from billing.prices import load_prices, milliseconds, price_list
 from gateway.catalogue import (
     add_engine,
     change_engine,
@@ -36,6 +39,7 @@ from gateway.forms import PRESETS, EngineChangeForm, EngineForm, ModelForm, Tria
 from gateway.models import Engine, ServedModel
 from gateway.reference import reference as api_reference
 from gateway.samples import outcome
+from gateway.snapshot import load_routes
 from gateway.trial import tried
 
 
@@ -43,7 +47,10 @@ from gateway.trial import tried
 def models(request: HttpRequest, slug: str) -> HttpResponse:
     team = team_for(request.user, slug, role=Role.MEMBER)
     offered = models_for(chat_caller(request.user, team))
-    return render(request, "gateway/models.html", {"team": team, "models": offered})
+    prices = {one.model: price_said(one) for one in price_list(timezone.now())}
+    rows = [(model, prices.get(model.public_id)) for model in offered]
+    context = {"team": team, "rows": rows, "priced": any(price for _model, price in rows), "unit": price_unit()}
+    return render(request, "gateway/models.html", context)
 
 
 @require_GET
@@ -132,6 +139,15 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         "loaded": loaded,
     }
     return render(request, "gateway/model.html", context, status=422 if form.errors else 200)
+
+
+@require_GET
+def unpriced(request: HttpRequest) -> HttpResponse:
+    """A part of the page of prices: the models on offer that have none."""
+    require_operator(request.user)
+    book, now = load_prices(), milliseconds(timezone.now())
+    names = [name for name in load_routes() if book.at(name, now) is None]
+    return render(request, "gateway/unpriced.html", {"models": names})
 
 
 @require_POST

@@ -50,7 +50,7 @@ def fill(apps, editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0001_log_rollups_prices'),
+        ('billing', '0005_refusals'),
     ]
 
     operations = [

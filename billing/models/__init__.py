@@ -3,6 +3,7 @@
 from billing.models.log import DeadLetter, Origin, Outcome, Source, UsageRecord
 from billing.models.months import TeamBooks, ThinMonth
 from billing.models.prices import Price
+from billing.models.refusals import Refusal, RefusedQuarter
 from billing.models.rollups import PlatformDay, RollUp, TeamRollUp, UsageDay, UsageQuarter
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "Outcome",
     "PlatformDay",
     "Price",
+    "Refusal",
+    "RefusedQuarter",
     "RollUp",
     "Source",
     "TeamBooks",

@@ -39,8 +39,11 @@ class Origin(models.TextChoices):
     CHAT = "chat", _("chat")
 
 
+_ADJUSTMENT = models.Q(corrects__isnull=False)
+
+
 class UsageRecord(models.Model):
-    """One admitted request and how it ended. Append-only. No prompt, no answer."""
+    """One admitted request and how it ended, or an adjustment of one. Append-only. No prompt, no answer."""
 
     pk = models.CompositePrimaryKey("team_id", "at", "id")
     id = models.UUIDField()  # the request id, a UUIDv7 that carries `at`
@@ -77,17 +80,24 @@ class UsageRecord(models.Model):
     price_output = models.DecimalField(**PRICE, null=True)
     price_reasoning = models.DecimalField(**PRICE, null=True)
     cost = models.DecimalField(**COST, null=True)  # null: no price was in force
+    # Of an adjustment alone: the request whose tokens and cost it changes by its own, up or down.
+    corrects = models.UUIDField(null=True)
+    reason = models.CharField(max_length=300, blank=True)
+    adjusted_by = models.CharField(max_length=254, blank=True)
 
     class Meta:
         db_table = "billing_usage"
-        indexes = [  # the few that came after their month was closed
+        indexes = [  # the few that came after their month was closed, and the few that correct others
             models.Index(
                 fields=["team", "booked_at"], condition=models.Q(booked_at__gt=models.F("at")), name="usage_late"
-            )
+            ),
+            models.Index(fields=["corrects"], condition=_ADJUSTMENT, name="usage_corrects"),
+            models.Index(fields=["team", "booked_at"], condition=_ADJUSTMENT, name="usage_adjusted"),
         ]
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(prompt_tokens__gte=0, completion_tokens__gte=0)
+                condition=_ADJUSTMENT
+                | models.Q(prompt_tokens__gte=0, completion_tokens__gte=0)
                 & (models.Q(reasoning_tokens=None) | models.Q(reasoning_tokens__gte=0))
                 & (models.Q(cached_tokens=None) | models.Q(cached_tokens__gte=0)),
                 name="usage_counts_not_negative",

@@ -238,6 +238,11 @@ def test_the_export_has_the_fields_in_their_forms(red: Team) -> None:
             "ttft_ms": 12,
             "duration_ms": 340,
             "cost": None,
+            "estimated": False,
+            "booked_at": "2026-11-10T02:00:00.123+05:45",
+            "corrects": None,
+            "reason": "",
+            "adjusted_by": "",
         }
     ]
     assert export(red, Period(date(2026, 11, 9), date(2026, 11, 9), ZoneInfo(KATHMANDU)), "json") == []

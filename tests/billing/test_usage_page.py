@@ -40,7 +40,7 @@ def traffic(red: Team, blue: Team) -> None:
 def test_the_page_shows_the_teams_totals_and_nobody_elses(client: Client, bob: User, red: Team, traffic: None) -> None:
     client.force_login(bob)
     html = page(client, red)
-    assert footer(html) == ["Total", "100%", "1,509", "309", "3", "1", "€0.001700"]
+    assert footer(html) == ["Total", "100%", "1,509", "309", "3", "1", "–", "€0.001700"]
     assert "blues-secret" not in html
     assert footer(page(client, red, "?period=7d"))[2:5] == ["1,500", "300", "2"]
     assert footer(page(client, red, "?period=7d&origin=chat"))[2:5] == ["500", "100", "1"]
@@ -162,3 +162,23 @@ def test_no_inline_style_or_script(client: Client, bob: User, red: Team, traffic
     assert " style=" not in html
     assert not re.search(r"<script(?![^>]*src=)", html)
     assert not re.search(r"\son\w+=", html)
+
+
+@pytest.mark.parametrize("group", ["model", "key", "member", "origin"])
+@pytest.mark.spec("U1", "F07")
+def test_the_share_that_is_no_engines_count_stands_in_every_grouping(
+    client: Client, bob: User, red: Team, group: str
+) -> None:
+    exact, guessed = counts(900, 0), counts(60, 40, "estimated")
+    ledger.write([
+        ended(red.pk, exact, model="a", key_id=1, member_id=1, origin="api"),
+        ended(red.pk, guessed, model="b", key_id=2, member_id=2, origin="chat"),
+    ])  # fmt: skip
+    client.force_login(bob)
+    html = page(client, red, f"?group={group}")
+    assert footer(html)[6] == "10%"
+    assert re.findall(r'data-l="Estimated">([^<]*)<', html) == ["–", "100%", "10%"]
+    assert "10% of these tokens were counted or estimated here" in html
+    assert 'id="policy"' in html
+    csv = client.get(reverse("billing:usage-csv", args=[red.slug]) + f"?group={group}").content.decode()
+    assert [line.split(",")[8] for line in csv.splitlines()] == ["estimated_tokens", "0", "100"]

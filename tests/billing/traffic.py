@@ -8,7 +8,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from billing.ids import new_request
-from billing.records import Counts, Ended, Final, Progress, Start, UnitPrices
+from billing.records import Counts, Ended, Final, Progress, Refusal, Start, UnitPrices
 
 PRICE = UnitPrices(Decimal("0.9"), Decimal("0.45"), Decimal(4), Decimal(5))
 
@@ -44,6 +44,16 @@ def ended(team_id: int, used: Counts | None = None, *, outcome: str = "ok", **ch
 def timed(team_id: int, *, ttft_ms: int | None, duration_ms: int, **changed: object) -> Ended:
     made = ended(team_id, **changed)  # type: ignore[arg-type]
     return replace(made, final=replace(made.final, ttft_ms=ttft_ms, duration_ms=duration_ms))
+
+
+def a_refusal(team_id: int = 1, *, at_ms: int | None = None, **changed: object) -> Refusal:
+    request = new_request()
+    fields: dict[str, object] = {
+        "id": request.id, "at_ms": request.at_ms if at_ms is None else at_ms, "team_id": team_id, "origin": "api",
+        "endpoint": "chat.completions", "key_id": 1, "key_name": "ci", "member_id": None, "member_name": "",
+        "model": "llama", "code": "rate_limit_exceeded", "reason": "key:requests-per-minute", "status": 429,
+    }  # fmt: skip
+    return Refusal(**{**fields, **changed})  # type: ignore[arg-type]
 
 
 def milliseconds(at: datetime) -> int:

@@ -7,15 +7,21 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
 
 from accounts.models import AuditEntry, Role, Team, User
+from billing import ledger
+from billing.prices import Rates, add_price
 from chat.conversations import Question, start
 from chat.models import Message
 from gateway.models import Engine, EngineType, ServedModel
+from tests.billing.traffic import ended
 from tests.factories import join, make_key, make_person
 
 pytestmark = [pytest.mark.django_db, pytest.mark.spec("S05", "S06", "S12")]
@@ -37,7 +43,14 @@ GET = {
     "billing:usage-csv": (DOOR, 404, 200, 200, 200),
     "billing:key-usage": (DOOR, 404, 200, 200, 200),
     "billing:team-week": (DOOR, 404, 200, 200, 200),
+    "billing:prices": (DOOR, 404, 404, 404, 200),
+    "billing:price": (DOOR, 404, 404, 404, 200),
+    "billing:remove-price": (DOOR, 404, 404, 404, 200),
+    "billing:prices-csv": (DOOR, 404, 404, 404, 200),
+    "billing:find-request": (DOOR, 404, 404, 404, 200),
+    "billing:request": (DOOR, 404, 404, 404, 200),
     "gateway:models": (DOOR, 404, 403, 200, 200),
+    "gateway:unpriced": (DOOR, 404, 404, 404, 200),
     "gateway:reference": (DOOR, 200, 200, 200, 200),
     "gateway:engines": (DOOR, 404, 404, 404, 200),
     "gateway:engine": (DOOR, 404, 404, 404, 200),
@@ -52,6 +65,11 @@ POST = {
     "accounts:team-settings": (DOOR, 404, 403, 403, 422),
     "accounts:revoke-key": (DOOR, 404, 403, 404, 302),
     "console:new-key": (DOOR, 404, 403, 422, 422),
+    "billing:add-price": (DOOR, 404, 404, 404, 422),
+    "billing:price": (DOOR, 404, 404, 404, 422),
+    "billing:remove-price": (DOOR, 404, 404, 404, 302),
+    "billing:import-prices": (DOOR, 404, 404, 404, 422),
+    "billing:request": (DOOR, 404, 404, 404, 422),
     "gateway:try": (DOOR, 200, 403, 200, 200),
     "gateway:add-engine": (DOOR, 404, 404, 404, 422),
     "gateway:engine": (DOOR, 404, 404, 404, 422),
@@ -76,11 +94,19 @@ class Things:
     model: int
     conversation: uuid.UUID
     answer: int
+    price: int
+    request: uuid.UUID
 
     def arguments(self, name: str) -> dict[str, object]:
         room = name.partition(":")[0]
         pk = {"accounts": self.key, "billing": self.key, "gateway": self.engine, "chat": self.conversation}.get(room)
-        pk = self.model if name == "gateway:model" else pk
+        own = {
+            "gateway:model": self.model,
+            "billing:price": self.price,
+            "billing:remove-price": self.price,
+            "billing:request": self.request,
+        }
+        pk = own.get(name, pk)
         return {"slug": "red", "pk": pk, "token": "made-up", "answer": self.answer}
 
 
@@ -91,7 +117,11 @@ def things(red: Team, alice: User) -> Things:
     question = Question(text="How are you?", model="demo", client_id=uuid.uuid4())
     conversation = start(user=alice, team=red, question=question)
     answer = Message.objects.get(conversation=conversation, author=Message.Author.ASSISTANT)
-    return Things(make_key(red, owner=alice).key.pk, engine.pk, model.pk, conversation.pk, answer.pk)
+    tomorrow = timezone.now() + timedelta(days=1)
+    price = add_price(model="demo", rates=Rates(Decimal(1), Decimal(2)), since=tomorrow, by=None)
+    ledger.write([call := ended(red.pk)])
+    key = make_key(red, owner=alice).key.pk
+    return Things(key, engine.pk, model.pk, conversation.pk, answer.pk, price.pk, call.start.id)
 
 
 @pytest.fixture

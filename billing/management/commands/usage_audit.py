@@ -3,6 +3,7 @@ import sys
 from django.core.management.base import BaseCommand
 
 from billing.auditing import audit
+from billing.refusals import differing
 from billing.shipper import spool_root, waiting
 
 
@@ -20,6 +21,8 @@ class Command(BaseCommand):
         wrong = [f"{one.table}: {one.groups} groups differ from the log" for one in report.differences]
         if report.dead_letters:
             wrong.append(f"{report.dead_letters} records were refused by the log and set aside (DeadLetter)")
+        if quarters := differing():
+            wrong.append(f"billing_refusedquarter: {quarters} quarters differ from the single refusals")
         wrong += [f"put aside, cannot be read whole: {path}" for path in left.aside]
         for line in wrong:
             self.stderr.write(line)

@@ -1,0 +1,40 @@
+"""Calls of known callers that were not admitted, written down: who, which model, which refusal. Nothing on success."""
+
+from billing.errors import SpoolUnavailable
+from billing.records import Refusal
+from billing.spool import spool
+from gateway.errors import GatewayError
+from gateway.running import Call
+
+
+def note(call: Call, error: GatewayError, *, status: int) -> None:
+    """What ended the call. Nothing is written of one that was admitted, which has its end in the log, nor of a caller
+    who was not recognised. Never raises.
+    """
+    caller = call.caller
+    if caller is None or call.admitted:
+        return
+    refusal = Refusal(
+        id=call.request.id,
+        at_ms=call.request.at_ms,
+        team_id=caller.team_id,
+        origin=caller.origin,
+        endpoint=call.endpoint,
+        key_id=caller.key_id,
+        key_name=caller.key_name,
+        member_id=caller.member_id,
+        member_name=caller.member_name,
+        model=call.model[:200],
+        code=error.error_code or "",
+        reason=_reason(error),
+        status=status,
+    )
+    try:
+        spool().refused(refusal)
+    except SpoolUnavailable:
+        return  # a process without a spool, such as a command's
+
+
+def _reason(error: GatewayError) -> str:
+    """Of a limit, whose it is and which: `team:requests-per-minute`."""
+    return ":".join(str(getattr(error, "limit", "")).split(":")[:2])
