@@ -21,6 +21,7 @@ from billing.models import DeadLetter, UsageQuarter, UsageRecord
 from billing.prices import cost
 from billing.records import Ended
 from billing.rollups import Level, grouped, levels, names, sums
+from billing.settling import accounts_differing, settling
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class AuditReport:
 def audit() -> AuditReport:
     """Compare the roll-ups with the log, for the months that are still in the log. One level is one snapshot."""
     found = [Difference(level.table, _differing(level)) for level in levels()]
+    found.append(Difference("billing_budgetaccount", accounts_differing()))
     return AuditReport(
         rows=UsageRecord.objects.count(),
         differences=tuple(difference for difference in found if difference.groups),
@@ -136,7 +138,10 @@ def _write_one(ended: Ended) -> int:
 
 @cache
 def _booking() -> sql.Composed:
-    """Into the log, and from there only what was new into each level. One statement, so nothing comes between."""
+    """Into the log, and from there only what was new into each level and the accounts of budgets and credit.
+
+    One statement, so nothing comes between.
+    """
     raised = [
         sql.SQL("INSERT INTO {table} ({names}) {grouped} ON CONFLICT ({keys}) DO UPDATE SET {sums}").format(
             table=sql.Identifier(level.table),
@@ -155,8 +160,8 @@ def _booking() -> sql.Composed:
     return sql.SQL(
         "WITH fresh AS (INSERT INTO billing_usage ({columns}) SELECT {columns} FROM incoming"
         " ON CONFLICT (team_id, at, id) DO NOTHING RETURNING {columns}),"
-        " quarters AS ({}), days AS ({}), platform_days AS ({}) SELECT count(*) FROM fresh"
-    ).format(*raised, columns=_COLUMNS)
+        " {settling}, quarters AS ({}), days AS ({}), platform_days AS ({}) SELECT count(*) FROM fresh"
+    ).format(*raised, columns=_COLUMNS, settling=settling())
 
 
 def _differing(level: Level) -> int:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from billing.models import Price
 from billing.records import Counts, UnitPrices
 
-__all__ = ["PriceBook", "UnitPrices", "carry_prices", "cost", "load_prices"]
+__all__ = ["PriceBook", "UnitPrices", "carry_prices", "cost", "load_prices", "most_that_costs"]
 
 MILLION = Decimal(1_000_000)
 SMALLEST = Decimal("1e-12")  # the log's column keeps twelve decimals
@@ -73,4 +73,10 @@ def cost(prices: UnitPrices, counts: Counts) -> Decimal:
         + (counts.completion_tokens - reasoning) * prices.output
         + reasoning * prices.reasoning
     )
+    return (total / MILLION).quantize(SMALLEST)
+
+
+def most_that_costs(prices: UnitPrices, *, prompt: int, completion: int) -> Decimal:
+    """What so many tokens cost if each is of the dearer kind."""
+    total = prompt * max(prices.input, prices.cached_input) + completion * max(prices.output, prices.reasoning)
     return (total / MILLION).quantize(SMALLEST)
