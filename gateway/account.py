@@ -12,7 +12,7 @@ from billing.spool import Final, Progress, spool
 from gateway import embeddings
 from gateway.answers import Shaper, is_error, usage_of
 from gateway.answers import timed as usage_of_timings
-from gateway.budgets import OTHER_LENGTHS, unsaid_length
+from gateway.budgets import LENGTHS, OTHER_LENGTHS, unsaid_length
 from gateway.dialects import DIALECTS
 from gateway.engines import CLIENTS
 from gateway.engines.client import parsed_object, written
@@ -31,7 +31,6 @@ from gateway.meter import Meter
 from gateway.running import Call, Finished
 from gateway.schemas import DOCUMENTED, Ask
 
-LENGTHS = frozenset({"max_tokens", "max_completion_tokens"})
 PROGRESS_TOKENS = 256
 PROGRESS_SECONDS = 1.0
 

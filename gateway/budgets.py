@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 AWAY = (DatabaseError, psycopg.Error)
 SLACK = timedelta(minutes=10)  # a reservation outlasts TOTAL by so much: the wait for a place, and the final record
 SHORTEST = 16  # tokens that an answer gets room for, however long the question
+LENGTHS = frozenset({"max_tokens", "max_completion_tokens"})
 # What engines call the length of an answer by names of their own, beside the one that is reserved for.
 OTHER_LENGTHS = frozenset({"n_predict", "num_predict", "max_new_tokens"})
 
@@ -81,7 +82,15 @@ async def reserve(
         tokens=worst.total,
         money=None if price is None else most_that_costs(price, prompt=worst.prompt, completion=worst.answer),
     )
-    if await _reserved(wanted, request.id, model):
+    try:
+        holds = await _reserved(wanted, request.id)
+    except OverBudget as error:
+        hint = "" if LENGTHS & ask.body.keys() or not worst.answer else " Send 'max_tokens' for a shorter answer."
+        raise OverQuota(told(error) + hint) from error
+    except NoPrice as error:
+        message = f"The model '{model}' has no price, so that no budget or credit in money can pay for it."
+        raise OverQuota(f"{message} Ask the operator for one.", param="model", code="model_without_price") from error
+    if holds:
         admission.most = worst.answer
         admission.hold(lambda counts: came_to(request.id, counts, price))
 
@@ -135,7 +144,7 @@ async def _give_back() -> None:
     _ended.clear()
 
 
-async def _reserved(wanted: Wanted, request_id: UUID, model: str) -> bool:
+async def _reserved(wanted: Wanted, request_id: UUID) -> bool:
     try:
         process = spool().process
     except SpoolUnavailable as error:
@@ -149,11 +158,6 @@ async def _reserved(wanted: Wanted, request_id: UUID, model: str) -> bool:
     except asyncio.CancelledError:  # the caller left; the thread goes on, and what it gets must go back
         work.add_done_callback(lambda done: _let_go(done, request_id))
         raise
-    except OverBudget as error:
-        raise OverQuota(told(error)) from error
-    except NoPrice as error:
-        message = f"The model '{model}' has no price, so that no budget or credit in money can pay for it."
-        raise OverQuota(f"{message} Ask the operator for one.", param="model", code="model_without_price") from error
     except AWAY as error:
         raise _away() from error
 
@@ -189,9 +193,8 @@ def _amount(amount: Decimal, refused: OverBudget) -> str:
 def _longest(body: Mapping[str, Any], route: Route, prompt_estimate: int) -> int:
     """Tokens of one answer on this way."""
     for given in (body, route.defaults):
-        for name in ("max_completion_tokens", "max_tokens"):
-            if name in given:
-                return int(given[name])
+        if said := LENGTHS & given.keys():
+            return max(int(given[name]) for name in said)
     return unsaid_length(route, prompt_estimate)
 
 
