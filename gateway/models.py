@@ -56,14 +56,8 @@ class ServedModel(models.Model):
     engine_model = models.CharField(max_length=300)  # the engine's own id
     context_length = models.PositiveIntegerField(null=True, blank=True)  # tokens; null: the engine does not say
     defaults = models.JSONField(default=dict, blank=True)  # what a request that is silent on it gets: temperature, …
-    # Tokens of an answer that a caller with a budget pays for at most when he does not say, nor the defaults.
-    default_reserve = models.PositiveIntegerField(
-        _("reserve"),
-        default=DEFAULT_RESERVE,
-        help_text=_(
-            "Tokens that an answer may have when a budget or credit pays for it and nothing else says how many."
-        ),
-    )
+    # Tokens of an answer that a budget or credit pays for when neither the caller nor the defaults say how many.
+    default_reserve = models.PositiveIntegerField(default=DEFAULT_RESERVE)
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now)
 

@@ -7,12 +7,15 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts.models import AuditEntry, Role, Team, User
+from billing.budgets import set_budget
+from billing.models import Unit
 from chat.conversations import Question, start
 from chat.models import Message
 from gateway.models import Engine, EngineType, ServedModel
@@ -37,6 +40,10 @@ GET = {
     "billing:usage-csv": (DOOR, 404, 200, 200, 200),
     "billing:key-usage": (DOOR, 404, 200, 200, 200),
     "billing:team-week": (DOOR, 404, 200, 200, 200),
+    "billing:budget": (DOOR, 404, 200, 200, 200),
+    "billing:budget-card": (DOOR, 404, 200, 200, 200),
+    "billing:credits": (DOOR, 404, 404, 404, 200),
+    "billing:credit": (DOOR, 404, 404, 404, 200),
     "gateway:models": (DOOR, 404, 403, 200, 200),
     "gateway:reference": (DOOR, 200, 200, 200, 200),
     "gateway:engines": (DOOR, 404, 404, 404, 200),
@@ -51,6 +58,10 @@ POST = {
     "accounts:preferences": (302, 302, 302, 302, 302),
     "accounts:team-settings": (DOOR, 404, 403, 403, 422),
     "accounts:revoke-key": (DOOR, 404, 403, 404, 302),
+    "billing:budget": (DOOR, 404, 403, 403, 422),
+    "billing:remove-budget": (DOOR, 404, 403, 403, 302),
+    "billing:credit": (DOOR, 404, 404, 404, 422),
+    "billing:credit-binding": (DOOR, 404, 404, 404, 302),
     "console:new-key": (DOOR, 404, 403, 422, 422),
     "gateway:try": (DOOR, 200, 403, 200, 200),
     "gateway:add-engine": (DOOR, 404, 404, 404, 422),
@@ -76,12 +87,13 @@ class Things:
     model: int
     conversation: uuid.UUID
     answer: int
+    budget: int
 
     def arguments(self, name: str) -> dict[str, object]:
         room = name.partition(":")[0]
         pk = {"accounts": self.key, "billing": self.key, "gateway": self.engine, "chat": self.conversation}.get(room)
-        pk = self.model if name == "gateway:model" else pk
-        return {"slug": "red", "pk": pk, "token": "made-up", "answer": self.answer}
+        pk = {"gateway:model": self.model, "billing:remove-budget": self.budget}.get(name, pk)
+        return {"slug": "red", "credited": "red", "pk": pk, "token": "made-up", "answer": self.answer}
 
 
 @pytest.fixture
@@ -91,7 +103,9 @@ def things(red: Team, alice: User) -> Things:
     question = Question(text="How are you?", model="demo", client_id=uuid.uuid4())
     conversation = start(user=alice, team=red, question=question)
     answer = Message.objects.get(conversation=conversation, author=Message.Author.ASSISTANT)
-    return Things(make_key(red, owner=alice).key.pk, engine.pk, model.pk, conversation.pk, answer.pk)
+    budget = set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(1000), hard=True, by=alice)
+    key = make_key(red, owner=alice).key
+    return Things(key.pk, engine.pk, model.pk, conversation.pk, answer.pk, budget.pk)
 
 
 @pytest.fixture
