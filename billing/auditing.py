@@ -1,4 +1,4 @@
-"""The proof that the roll-ups equal the log, and making them anew from it."""
+"""The proof that the roll-ups, and the accounts of budgets and credit, equal the log, and making them anew from it."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +9,7 @@ from psycopg import sql
 from billing.models import DeadLetter, ThinMonth, UsageRecord
 from billing.partitions import LOG, midnight, next_month
 from billing.rollups import Level, grouped, levels, names
+from billing.settling import accounts_differing
 
 
 @transaction.atomic
@@ -49,6 +50,7 @@ class AuditReport:
 def audit() -> AuditReport:
     """Compare the roll-ups with the log, for the months that are still whole in the log. One level is one snapshot."""
     found = [Difference(level.table, _differing(level)) for level in levels()]
+    found.append(Difference("billing_budgetaccount", accounts_differing()))
     return AuditReport(
         rows=UsageRecord.objects.count(),
         differences=tuple(difference for difference in found if difference.groups),

@@ -7,10 +7,16 @@ BillingError
 ├── MonthNotClosable   a month that lasts cannot be closed, nor one that is closed; nor one opened that is open
 ├── PriceMistake       a price that cannot be; `param` is the verb's word for what is wrong
 ├── AdjustmentMistake  a correction of a request that cannot be; `param` is the verb's word for what is wrong
-└── PriceListMistakes  a list of prices of which nothing was taken; `lines` says why, by line
+├── PriceListMistakes  a list of prices of which nothing was taken; `lines` says why, by line
+├── OverBudget         a call may cost more than a budget or credit has left
+├── NoPrice            a call is to be paid in money and its model has no price
+└── AlreadyEntered     the form that adds to a credit has done so before
 """
 
 from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Literal
 
 
 class BillingError(Exception):
@@ -57,3 +63,36 @@ class PriceListMistakes(BillingError):
     def __init__(self, lines: Sequence[tuple[int, str]]) -> None:
         super().__init__(f"{len(lines)} mistakes")
         self.lines = lines
+
+
+class OverBudget(BillingError):
+    """Amounts are tokens, or money in the installation's currency. `left` may be below 0: late rows count too.
+
+    What running calls hold, `reserved`, is not left. `month` begins on its first day in the team's zone.
+    """
+
+    def __init__(
+        self,
+        *,
+        whose: Literal["team", "key", "member"],
+        credit: bool,
+        money: bool,
+        amount: Decimal,
+        left: Decimal,
+        reserved: Decimal,
+        wanted: Decimal,
+        month: date,
+        time_zone: str,
+    ) -> None:
+        super().__init__(f"{whose}: {left} left, {wanted} wanted")
+        self.whose, self.credit, self.money = whose, credit, money
+        self.amount, self.left, self.reserved, self.wanted = amount, left, reserved, wanted
+        self.month, self.time_zone = month, time_zone
+
+
+class NoPrice(BillingError):
+    pass
+
+
+class AlreadyEntered(BillingError):
+    pass

@@ -3,6 +3,7 @@
 from accounts.background import Job
 from billing.partitions import drop_old_months, ensure_partitions
 from billing.refusals import forget_old
+from billing.settling import free_expired
 
 
 def keep_months() -> None:
@@ -14,4 +15,5 @@ def keep_months() -> None:
 JOBS = [
     Job("billing.partitions", 6 * 3600, keep_months),
     Job("billing.refusals", 24 * 3600, forget_old),
+    Job("billing.reservations", 60, free_expired),
 ]

@@ -26,6 +26,7 @@ from billing.partitions import ensure_partitions
 from billing.records import Counts, Ended, Final, Start, UnitPrices
 from billing.rollups import grouped, levels, names, sums
 from billing.rows import AT, COLUMNS, SHAPE, TYPES, Row, row, text
+from billing.settling import settling
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,10 @@ _BOOKED = sql.SQL(", ").join(
 
 @cache
 def _booking() -> sql.Composed:
-    """Into the log, and from there only what was new into each level. One statement, so nothing comes between."""
+    """Into the log, and from there only what was new into each level and the accounts of budgets and credit.
+
+    One statement, so nothing comes between.
+    """
     raised = [
         sql.SQL("INSERT INTO {table} ({names}) {grouped} ON CONFLICT ({keys}) DO UPDATE SET {sums}").format(
             table=sql.Identifier(level.table),
@@ -159,8 +163,8 @@ def _booking() -> sql.Composed:
         "WITH fresh AS (INSERT INTO billing_usage ({columns}) SELECT {booked} FROM incoming"
         " LEFT JOIN billing_teambooks books ON books.team_id = incoming.team_id"
         " ON CONFLICT (team_id, at, id) DO NOTHING RETURNING {columns}),"
-        " quarters AS ({}), days AS ({}), platform_days AS ({}) SELECT count(*) FROM fresh"
-    ).format(*raised, columns=COLUMNS, booked=_BOOKED)
+        " {settling}, quarters AS ({}), days AS ({}), platform_days AS ({}) SELECT count(*) FROM fresh"
+    ).format(*raised, columns=COLUMNS, booked=_BOOKED, settling=settling())
 
 
 def _holdable(record: dict[str, Any]) -> dict[str, Any]:

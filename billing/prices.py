@@ -24,7 +24,17 @@ from billing.errors import PriceMistake
 from billing.models import PlatformDay, Price
 from billing.records import Counts, UnitPrices
 
-__all__ = ["PriceBook", "Rates", "UnitPrices", "add_price", "carry_prices", "change_price", "cost", "load_prices"]
+__all__ = [
+    "PriceBook",
+    "Rates",
+    "UnitPrices",
+    "add_price",
+    "carry_prices",
+    "change_price",
+    "cost",
+    "load_prices",
+    "most_that_costs",
+]
 
 MILLION = Decimal(1_000_000)
 SMALLEST = Decimal("1e-12")  # the log's column keeps twelve decimals
@@ -280,3 +290,9 @@ def _whole(moment: datetime) -> datetime:
 def _told(since: datetime, rates: Rates) -> dict[str, Any]:
     said = {name: f"{value.normalize():f}" for name, value in rates.columns().items() if value is not None}
     return {"since": since.astimezone(UTC).isoformat(timespec="milliseconds"), **said}
+
+
+def most_that_costs(prices: UnitPrices, *, prompt: int, completion: int) -> Decimal:
+    """What so many tokens cost if each is of the dearer kind."""
+    total = prompt * max(prices.input, prices.cached_input) + completion * max(prices.output, prices.reasoning)
+    return (total / MILLION).quantize(SMALLEST)

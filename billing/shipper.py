@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from accounts.keys import note_use
-from billing import ledger, refusals, spool
+from billing import ledger, refusals, settling, spool
 from billing.errors import SpoolCorrupt, SpoolUnavailable
 from billing.ids import moment
 from billing.records import Ended, Final, Start
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 EVERY = 0.5  # seconds
 PATIENCE = 5.0  # seconds between tries while PostgreSQL is away
 USE_NOTED_EVERY = 60_000  # milliseconds
+MARK_EVERY = 30.0  # seconds
 
 
 def spool_root() -> Path:
@@ -44,6 +45,7 @@ class Shipper:
         self._thread: Thread | None = None
         self.shipped = 0  # rows that were new to the log
         self._noted: dict[int, int] = {}  # key id → the last use that was noted, milliseconds
+        self._marked_at = 0.0  # monotonic
 
     def start(self) -> None:
         self._stopping.clear()
@@ -63,9 +65,17 @@ class Shipper:
         shipped = 0
         if own:
             own.rotate()
+            until = own.ended_before()
             shipped = sum(map(self._ship_closed, own.closed_files()))
+            self._mark(own, until)
         dead = (folder for folder in folders(self._root) if not own or folder != own.folder)
         return shipped + sum(map(self._ship_dead, dead))
+
+    def _mark(self, own: Spool, until: float) -> None:
+        """How far this process has come, for whoever frees the reservations of calls that left no record."""
+        if time.monotonic() >= self._marked_at + MARK_EVERY:
+            settling.shipped(own.process, until)
+            self._marked_at = time.monotonic()
 
     def _run(self) -> None:
         away = False
@@ -146,6 +156,8 @@ class Shipper:
         shipped += self._write([interrupted(start, lasts.get(start.id)) for start in running.values()])
         for path, contents in read_files:
             _done_with(path, contents)
+        if process := _process_of(folder):
+            settling.all_shipped(process)
         remove_if_shipped(folder)
         return shipped
 
@@ -197,6 +209,14 @@ def _is_copy(folder: Path, contents: Contents) -> bool:
     """A copy waits until its original is gone: only the original knows what still runs."""
     process = contents.process
     return bool(process) and process != folder.name and folder.with_name(process).exists()
+
+
+def _process_of(folder: Path) -> UUID | None:
+    """None for a folder that people have made, such as a copy under another name."""
+    try:
+        return UUID(folder.name)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

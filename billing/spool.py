@@ -178,6 +178,12 @@ class Spool:
                 return False
         return True
 
+    def ended_before(self) -> float:
+        """All that ended before this moment, seconds since the epoch, is in closed files."""
+        now = time.time()
+        with self._lock:
+            return self._opened_at if self._ends else now
+
     def closed_files(self) -> list[Path]:
         """Files that nothing writes to any more, oldest first. Closes their connections, which may take a while."""
         while self._retired:
@@ -259,6 +265,7 @@ class Spool:
 
     def _begin_file(self) -> None:
         self._opened = time.monotonic()
+        self._opened_at = time.time()
         self._written = 0
         self._ends = 0  # what waits for the shipper: ends of requests, and refusals
         self._flood.next_file()

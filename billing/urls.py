@@ -1,12 +1,18 @@
 from django.urls import path
 
-from billing import price_views, request_views, views
+from billing import budget_views, price_views, request_views, views
 
 app_name = "billing"
 urlpatterns = [
     path("t/<slug:slug>/usage/", views.usage_page, name="usage"),
     path("t/<slug:slug>/usage.csv", views.usage_csv, name="usage-csv"),
     path("t/<slug:slug>/usage/week/", views.team_week, name="team-week"),
+    path("t/<slug:slug>/budget/", budget_views.budget_page, name="budget"),
+    path("t/<slug:slug>/budget/card/", budget_views.budget_card, name="budget-card"),
+    path("t/<slug:slug>/budget/<int:pk>/remove/", budget_views.remove, name="remove-budget"),
+    path("operator/credit/", budget_views.credits_page, name="credits"),
+    path("operator/credit/<slug:credited>/", budget_views.credit_page, name="credit"),
+    path("operator/credit/<slug:credited>/binding/", budget_views.credit_binding, name="credit-binding"),
     path("usage/keys/<int:pk>/", views.key_usage, name="key-usage"),
     path("operator/prices/", price_views.prices, name="prices"),
     path("operator/prices/add/", price_views.add, name="add-price"),

@@ -30,6 +30,12 @@ ERRORS = {
     "overloaded": gettext_lazy("Every engine of this model is busy. Your question is kept; ask again in a moment."),
     "engine_busy": gettext_lazy("The engine of this model is busy. Your question is kept; ask again in a moment."),
     "rate_limit_exceeded": gettext_lazy("Too many requests just now. Your question is kept; wait a moment."),
+    "insufficient_quota": gettext_lazy(
+        "The budget or credit that pays for this has too little left. What was written is kept; ask an admin for more."
+    ),
+    "model_without_price": gettext_lazy(
+        "This model has no price, and the team pays in money. Choose another below, or ask the operator for a price."
+    ),
     "model_not_found": gettext_lazy("This model is no longer offered. Choose another below and ask again."),
     "model_not_allowed": gettext_lazy("Your team may not use this model. Choose another below and ask again."),
     "context_length_exceeded": gettext_lazy("The conversation is longer than this model can read. Begin a new one."),

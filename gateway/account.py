@@ -12,12 +12,21 @@ from billing.spool import Final, Progress, spool
 from gateway import embeddings, measures
 from gateway.answers import Shaper, is_error, usage_of
 from gateway.answers import timed as usage_of_timings
+from gateway.budgets import LENGTHS, OTHER_LENGTHS, unsaid_length
 from gateway.dialects import DIALECTS
 from gateway.engines import CLIENTS
 from gateway.engines.client import parsed_object, written
 from gateway.engines.clock import Clock
 from gateway.engines.facts import EngineFacts, Item, Json, Kind, Question, Route
-from gateway.errors import BadRequest, EngineFailed, GatewayError, ServerError, Unavailable, UnreadableAnswer
+from gateway.errors import (
+    BadRequest,
+    EngineFailed,
+    GatewayError,
+    OverQuota,
+    ServerError,
+    Unavailable,
+    UnreadableAnswer,
+)
 from gateway.meter import Meter
 from gateway.running import Call, Finished
 from gateway.schemas import DOCUMENTED, Ask
@@ -60,6 +69,7 @@ class Account:
         self._trouble: GatewayError | None = None
         self._held: list[bytes] = []
         self._engine: EngineFacts | None = None  # that answers, or was asked last
+        self._most = call.admission.most if call.admission else None  # tokens of the answer that are paid for
 
     def turn_to(self, route: Route) -> Question:
         """What this way's engine may see of the request. The counts of an engine tried before are forgotten."""
@@ -67,26 +77,29 @@ class Account:
         self._held = []
         self._meter = Meter(self._prompt_estimate)
         self._shaper = Shaper(route, self.ask.model, self.ask.kind, self._dialect)
-        body = self._with_defaults(route) if route.defaults else self.ask.body
+        body = self._with_defaults(route)
         client, allowed = CLIENTS[route.engine.type], route.engine.allowed
         kept = {name: value for name, value in body.items() if name not in client.denied}
         if allowed is not None:
             kept = {name: value for name, value in kept.items() if name in DOCUMENTED or name in allowed}
         if client.taken is not None:
             kept = {name: value for name, value in kept.items() if name in client.taken}
+        if self._most is not None:
+            kept = {name: value for name, value in kept.items() if name not in OTHER_LENGTHS}
         self._ignored = tuple(name for name in self.ask.body if name not in kept)
         self._queue_ms = self._elapsed_ms()
         self.clock.begin()
         return Question(self.ask.kind, kept, exact=self.caller.hard_budget)
 
     def _with_defaults(self, route: Route) -> Mapping[str, Any]:
-        if self.ask.kind is Kind.EMBEDDING:
+        """A caller who pays from a budget gets an answer of a length that was reserved, if he asks for none."""
+        if self.ask.kind is Kind.EMBEDDING or not (route.defaults or self._most is not None):
             return self.ask.body
         unsaid = dict(route.defaults)
-        if "max_completion_tokens" in self.ask.body:
-            unsaid.pop("max_tokens", None)
-        if "max_tokens" in self.ask.body:
-            unsaid.pop("max_completion_tokens", None)
+        if self._most is not None and not LENGTHS & unsaid.keys():
+            unsaid["max_tokens"] = unsaid_length(route, self._prompt_estimate)
+        if LENGTHS & self.ask.body.keys():
+            unsaid = {name: value for name, value in unsaid.items() if name not in LENGTHS}
         return {**unsaid, **self.ask.body}
 
     @property
@@ -127,6 +140,8 @@ class Account:
         if meter.events > before:
             self.clock.progress()
             self._note(meter.deltas)
+            if self._most is not None and meter.completion > self._most and not self.finished:
+                self._trouble = self._trouble or OverQuota("The answer has gone beyond what was reserved for it.")
         return out
 
     def check(self) -> None:

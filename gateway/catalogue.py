@@ -171,10 +171,12 @@ def change_model(
     aliases: Sequence[str],
     enabled: bool,
     defaults: Mapping[str, float],
+    default_reserve: int | None = None,
     keep_old: bool = False,
     by: User | None,
 ) -> None:
-    """`keep_old` keeps a former id as an alias. `defaults` names those that are given alone. Raises CatalogueMistake.
+    """`keep_old` keeps a former id as an alias. `defaults` names those that are given alone. A `default_reserve` of
+    None stays as it is. Raises CatalogueMistake.
 
     A new id is the same model: teams and keys that were limited to the old one may use it, and it costs the same.
     Not so while another engine serves the old id: that id goes on, with the rights and the price it had, and the new
@@ -189,7 +191,13 @@ def change_model(
         names.append(old)
     names = without_repeats(names, public_id)
     check_names(model, public_id, names, others)
-    wanted = {"public_id": public_id, "aliases": names, "enabled": enabled, "defaults": in_range(defaults)}
+    wanted = {
+        "public_id": public_id,
+        "aliases": names,
+        "enabled": enabled,
+        "defaults": in_range(defaults),
+        "default_reserve": model.default_reserve if default_reserve is None else default_reserve,
+    }
     told = _apply(model, wanted)
     if not told:
         return

@@ -7,7 +7,7 @@ before the last of the answer is handed out.
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 
@@ -158,7 +158,9 @@ async def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[R
     call.admission = await admit(
         caller=caller, ask=ask, request=call.request, model=model, prompt_estimate=estimate, snapshot=snapshot
     )
-    call.model, call.clock = model, (clock := Clock(_deadlines()))
+    if call.admission.most is not None:
+        caller = replace(caller, hard_budget=True)
+    call.caller, call.model, call.clock = caller, model, (clock := Clock(_deadlines()))
     start = Start(
         id=call.request.id,
         at_ms=call.request.at_ms,

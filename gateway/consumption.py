@@ -1,6 +1,7 @@
 """What a key has used, for whoever holds it: /v1/usage."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -11,6 +12,8 @@ from django.utils import timezone
 from accounts.callers import Caller
 from accounts.database import in_database
 from accounts.models import ApiKey
+from billing.budgets import Standing, budgets_binding
+from billing.credit import Credit, credit_of
 from billing.reports import KeyUsage, Sums, usage_of_key
 from gateway.errors import Unavailable
 from gateway.snapshot import RETRY_AFTER, holder
@@ -43,6 +46,8 @@ def _told(key_id: int, now: datetime) -> Json:
         "currency": settings.ENVIRONMENT.currency,
         "today": _period(today),
         "month": _period(month),
+        "budgets": [_budget(standing) for standing in budgets_binding(key.team, key=key, now=now)],
+        "credit": _credit(credit_of(key.team, now=now)),
         "as_of": _epoch(now),
     }
 
@@ -51,6 +56,36 @@ def _period(usage: KeyUsage) -> Json:
     models = [{"model": name, **_sums(sums)} for name, sums in usage.models]
     begin, end = _epoch(usage.period.begin), _epoch(usage.period.end)
     return {"start": begin, "end": end, **_sums(usage.total), "models": models}
+
+
+def _budget(standing: Standing) -> Json:
+    """Of this month: tokens as whole numbers, money as decimal strings."""
+    budget = standing.budget
+
+    def amount(value: Decimal) -> int | str:
+        return int(value) if standing.in_tokens else f"{value.normalize():f}"
+
+    return {
+        "of": "key" if budget.key_id else "member" if budget.member_id else "team",
+        "unit": budget.unit,
+        "hard": budget.hard,
+        "limit": amount(budget.amount),
+        "spent": amount(standing.spent),
+        "reserved": amount(standing.reserved),
+        "left": amount(standing.left),
+        "renews_at": _epoch(standing.renews),
+    }
+
+
+def _credit(credit: Credit | None) -> Json | None:
+    if credit is None:
+        return None
+    return {
+        "balance": f"{credit.balance.normalize():f}",
+        "reserved": f"{credit.standing.reserved.normalize():f}",
+        "available": f"{credit.available.normalize():f}",
+        "hard": credit.binding,
+    }
 
 
 def _sums(sums: Sums) -> Json:

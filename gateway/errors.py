@@ -5,6 +5,7 @@ GatewayError                       status, type, code, param and message of the 
 │   ├── TooLarge            413
 │   └── WrongContentType    415
 ├── Unauthorized            401    one wording for every reason
+├── OverQuota               402    a budget or the credit does not cover the call, or no longer
 ├── ModelForbidden          403    the team may use the model, the key may not
 ├── NotFound                404    unknown model, unknown address
 ├── MethodNotAllowed        405
@@ -70,6 +71,14 @@ class Unauthorized(GatewayError):
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
+
+
+class OverQuota(GatewayError):
+    status = 402
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+    outcome = "budget_stop"
+    retry = False
 
 
 class ModelForbidden(GatewayError):

@@ -155,11 +155,19 @@ class ModelForm(forms.Form):
     max_tokens = forms.IntegerField(
         label="max_tokens", min_value=1, max_value=DEFAULTS["max_tokens"][1], required=False
     )
+    default_reserve = forms.IntegerField(
+        label=_("The longest answer that a budget pays for unasked, in tokens"),
+        min_value=1,
+        max_value=DEFAULTS["max_tokens"][1],
+        required=False,
+        help_text=_("When a budget or credit binds the caller, and neither he nor the default says max_tokens."),
+    )
 
     @classmethod
     def of(cls, model: ServedModel) -> "ModelForm":
         words = {"public_id": model.public_id, "aliases": "\n".join(model.aliases), "enabled": model.enabled}
-        return cls(initial=model.defaults | words | {"keep_old": True})
+        more = {"keep_old": True, "default_reserve": model.default_reserve}
+        return cls(initial=model.defaults | words | more)
 
     @classmethod
     def with_preset(cls, given: Mapping[str, str], preset: Preset) -> "ModelForm":
@@ -175,6 +183,7 @@ class ModelForm(forms.Form):
             "aliases": given["aliases"].splitlines(),
             "enabled": given["enabled"],
             "defaults": {name: given[name] for name in DEFAULTS if given[name] is not None},
+            "default_reserve": given["default_reserve"],
         }
 
     def default_fields(self) -> list[forms.BoundField]:

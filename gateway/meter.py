@@ -59,6 +59,11 @@ class Meter:
         self._anomaly = ""
         self._estimated: int | None = None  # completion tokens of an answer in one piece
 
+    @property
+    def completion(self) -> int:
+        """Tokens of the answer so far, as the engine counts them, else as deltas."""
+        return self._reported.completion if self._reported else self.deltas
+
     def event(self, *, counts: bool, usage: object) -> None:
         """An event came; `counts` tells whether its delta brought something."""
         self.events += 1

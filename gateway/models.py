@@ -5,6 +5,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from gateway.engines.facts import DEFAULT_RESERVE
+
 
 class EngineType(models.TextChoices):
     OPENAI = "openai", _("OpenAI-compatible")
@@ -54,6 +56,8 @@ class ServedModel(models.Model):
     engine_model = models.CharField(max_length=300)  # the engine's own id
     context_length = models.PositiveIntegerField(null=True, blank=True)  # tokens; null: the engine does not say
     defaults = models.JSONField(default=dict, blank=True)  # what a request that is silent on it gets: temperature, …
+    # Tokens of an answer that a budget or credit pays for when neither the caller nor the defaults say how many.
+    default_reserve = models.PositiveIntegerField(default=DEFAULT_RESERVE)
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now)
 

@@ -32,10 +32,14 @@ class Finished:
 
 
 class Admission:
-    """What a call holds from its admission to its end. `headers` go out with its answer, whatever that is."""
+    """What a call holds from its admission to its end. `headers` go out with its answer, whatever that is.
+
+    `most` is the tokens of the answer that are paid for, None where no budget or credit binds the call.
+    """
 
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
+        self.most: int | None = None
         self._releases: list[Release] = []
 
     def hold(self, release: Release) -> None:

@@ -19,6 +19,7 @@ from accounts.database import in_database
 from accounts.errors import UnreadableSecret
 from accounts.keys import load_callers
 from accounts.secrets import decrypt
+from billing.budgets import BudgetBook, load_budgets
 from billing.prices import PriceBook, load_prices
 from gateway import running
 from gateway.engines.facts import EngineFacts, Route
@@ -40,6 +41,7 @@ class Snapshot:
     routes: dict[str, tuple[Route, ...]]
     aliases: dict[str, str]
     prices: PriceBook
+    budgets: BudgetBook
 
 
 class Holder:
@@ -133,7 +135,7 @@ def load(number: int) -> Snapshot:
     routes = load_routes()
     aliases = {alias.casefold(): name for name, ways in routes.items() for way in ways for alias in way.aliases}
     aliases |= {name.casefold(): name for name in routes}
-    return Snapshot(number, load_callers(), routes, aliases, load_prices())
+    return Snapshot(number, load_callers(), routes, aliases, load_prices(), load_budgets())
 
 
 def load_routes() -> dict[str, tuple[Route, ...]]:
@@ -151,6 +153,7 @@ def load_routes() -> dict[str, tuple[Route, ...]]:
             aliases=tuple(row.aliases),
             created=int(row.created_at.timestamp()),
             defaults=row.defaults,
+            default_reserve=row.default_reserve,
         )
         found.setdefault(row.public_id, []).append(route)
     return {name: tuple(ways) for name, ways in found.items()}

@@ -35,7 +35,7 @@ BACKWARD = [
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0001_log_rollups_prices'),
+        ('billing', '0003_budgets'),
     ]
 
     operations = [

@@ -1,5 +1,15 @@
 """What was consumed and what it costs. Only `billing.ledger` writes the log; the roll-ups also `billing.auditing`."""
 
+from billing.models.budgets import (
+    CREDITS_MONTH,
+    Budget,
+    BudgetAccount,
+    CreditEntry,
+    Period,
+    Reservation,
+    SpoolMark,
+    Unit,
+)
 from billing.models.log import DeadLetter, Origin, Outcome, Source, UsageRecord
 from billing.models.months import TeamBooks, ThinMonth
 from billing.models.prices import Price
@@ -7,18 +17,26 @@ from billing.models.refusals import Refusal, RefusedQuarter
 from billing.models.rollups import PlatformDay, RollUp, TeamRollUp, UsageDay, UsageQuarter
 
 __all__ = [
+    "CREDITS_MONTH",
+    "Budget",
+    "BudgetAccount",
+    "CreditEntry",
     "DeadLetter",
     "Origin",
     "Outcome",
+    "Period",
     "PlatformDay",
     "Price",
     "Refusal",
     "RefusedQuarter",
+    "Reservation",
     "RollUp",
     "Source",
+    "SpoolMark",
     "TeamBooks",
     "TeamRollUp",
     "ThinMonth",
+    "Unit",
     "UsageDay",
     "UsageQuarter",
     "UsageRecord",

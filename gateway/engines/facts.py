@@ -13,6 +13,9 @@ type Item = bytes | Json
 """JSON of an answer in OpenAI's form: bytes as an engine sent them, or an object made here of what it said."""
 
 
+DEFAULT_RESERVE = 4096  # tokens
+
+
 class Kind(StrEnum):
     """What is asked of a model."""
 
@@ -44,7 +47,8 @@ class EngineFacts:
 class Route:
     """One way to a model: the engine that serves it and the name it has there.
 
-    `defaults` are request fields for a caller who is silent on them.
+    `defaults` are request fields for a caller who is silent on them. `default_reserve`: the longest answer, in tokens,
+    for one whom a budget or credit binds and who does not say how long it may be.
     """
 
     engine: EngineFacts
@@ -54,6 +58,7 @@ class Route:
     aliases: tuple[str, ...] = ()
     created: int = 0  # seconds since the epoch
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    default_reserve: int = DEFAULT_RESERVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from gateway.openapi.requests import ref
 
 type Json = dict[str, Any]
 
+SIGNED = r"^-?\d+(\.\d+)?$"  # a decimal number
 PERMISSION: Json = {  # vLLM's, whose card /v1/models gives
     "id": {"type": "string"},
     "object": {"const": "model_permission"},
@@ -54,6 +55,10 @@ def text(description: str) -> Json:
 
 def count(description: str) -> Json:
     return {"type": "integer", "minimum": 0, "description": description}
+
+
+def truth(description: str) -> Json:
+    return {"type": "boolean", "description": description}
 
 
 def moment(description: str) -> Json:
@@ -265,9 +270,42 @@ def _usage_report() -> Json:
         "currency": text(_("Of every cost below.")),
         "today": ref("UsagePeriod"),
         "month": ref("UsagePeriod"),
+        "budgets": {"type": "array", "items": _budget(), "description": _("What this key's calls count in.")},
+        "credit": _credit(),
         "as_of": moment(_("When this was counted, in seconds since 1970.")),
     }
     return thing(fields)
+
+
+def _budget() -> Json:
+    def amount(description: str) -> Json:
+        return {"type": ["integer", "string"], "pattern": SIGNED, "description": description}
+
+    fields = {
+        "of": {"enum": ["team", "key", "member"], "description": _("Whose it is.")},
+        "unit": {"enum": ["tokens", "money"], "description": _("Money is a decimal number as text.")},
+        "hard": truth(_("Whether calls beyond it are refused.")),
+        "limit": amount(_("What may be used in a month.")),
+        "spent": amount(_("What this month has used.")),
+        "reserved": amount(_("The most that running calls may use.")),
+        "left": amount(_("What is left; below 0 where more was used.")),
+        "renews_at": moment(_("When the next month begins where the team is, in seconds since 1970.")),
+    }
+    return thing(fields)
+
+
+def _credit() -> Json:
+    def amount(description: str) -> Json:
+        return {"type": "string", "pattern": SIGNED, "description": description}
+
+    fields = {
+        "balance": amount(_("What was paid, less what was used.")),
+        "reserved": amount(_("The most that running calls may use.")),
+        "available": amount(_("What is left for further calls.")),
+        "hard": truth(_("Whether calls beyond it are refused.")),
+    }
+    description = _("The team's prepaid credit; `null`: it has none.")
+    return {"anyOf": [thing(fields), {"type": "null"}], "description": description}
 
 
 def _usage_period() -> Json:

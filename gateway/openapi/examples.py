@@ -168,6 +168,19 @@ USAGE: Json = {
     "currency": "EUR",
     "today": _DAY,
     "month": {**_DAY, "start": 1761955200, "end": 1764547200},
+    "budgets": [
+        {
+            "of": "team",
+            "unit": "tokens",
+            "hard": True,
+            "limit": 5000000,
+            "spent": 3120400,
+            "reserved": 4310,
+            "left": 1875290,
+            "renews_at": 1764543600,
+        }
+    ],
+    "credit": {"balance": "41.70322", "reserved": "0.01638", "available": "41.68684", "hard": True},
     "as_of": 1764075600,
 }
 

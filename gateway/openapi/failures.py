@@ -48,7 +48,12 @@ def _all() -> list[Failure]:
             code="context_length_exceeded",
         ),
         _of(errors.Unauthorized, _("The key is missing, mistyped, unknown, revoked or expired.")),
-        Failure(402, "insufficient_quota", "insufficient_quota", _("A budget or the credit is used up."), retry=False),
+        _of(errors.OverQuota, _("A budget or the credit has less left than the request may cost.")),
+        _of(
+            errors.OverQuota,
+            _("A budget or credit in money binds the caller, and the model has no price."),
+            code="model_without_price",
+        ),
         _of(errors.ModelForbidden, _("The team may use this model, the key may not.")),
         _of(gone, _("The team has no model of this name.")),
         _of(gone, _("There is nothing at this address."), code="unknown_url"),

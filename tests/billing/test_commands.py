@@ -97,3 +97,16 @@ def test_months_are_made_ahead_and_on_demand(red: Team) -> None:
     assert ledger.write([long_ago]) == 1
     assert UsageRecord.objects.get().at.year == 2001
     assert date(2001, 9, 1) in months()
+
+    assert date(2001, 9, 1) in months()
+
+
+@pytest.mark.spec("U7")
+def test_a_credit_is_topped_up_and_corrected_on_the_command_line(red: Team) -> None:
+    assert run("top_up", team=red.slug, amount="49.90", note="invoice 7") == ("49.9\n", "", 0)
+    assert call_command("top_up", "--team", red.slug, "--amount=-9.9", "--correction", stdout=io.StringIO()) == "40"
+    for amount in ("-1", "0", "much", "nan", "1e40"):
+        with pytest.raises(CommandError, match="--amount must be a number"):
+            run("top_up", team=red.slug, amount=amount)
+    with pytest.raises(CommandError, match="no team 'nobody'"):
+        run("top_up", team="nobody", amount="1")

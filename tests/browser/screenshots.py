@@ -7,6 +7,7 @@ the tests' database and server.
 import os
 import subprocess
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import Team, User
+from billing.budgets import set_budget
+from billing.credit import set_binding, top_up
+from billing.models import Unit
 from gateway.models import Engine, ServedModel
 from tests.browser.conftest import Visitor
 from tests.browser.month import write_a_month
@@ -50,7 +54,12 @@ def lived_in(visitor: Visitor, alice: User, red: Team, server: LiveServer) -> Pa
     """A console that was used a little: a few conversations, two keys, some calls."""
     alice.name = "Alice Ferrer"
     alice.save(update_fields=["name"])
-    write_a_month(team=red, member=alice, keys=[make_key(red, name=name).key for name in ["archive", "website"]])
+    keys = [make_key(red, name=name).key for name in ["archive", "website"]]
+    write_a_month(team=red, member=alice, keys=keys)
+    set_budget(team=red, unit=Unit.MONEY, amount=Decimal(14), hard=False, by=alice)
+    set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(4_000_000), hard=True, by=alice, key=keys[0])
+    top_up(team=red, amount=Decimal(250), by=alice, note="Invoice 2026-1103")
+    set_binding(team=red, binding=False, by=alice)  # the models of the pictures have no price
     page = visitor(viewport={"width": 1440, "height": 900})
     let_in(page, alice, server)
     for question in QUESTIONS:
@@ -79,6 +88,9 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "keys": reverse("accounts:keys", args=[red.slug]),
         "new-key": reverse("console:new-key", args=[red.slug]),
         "usage": reverse("billing:usage", args=[red.slug]),
+        "budget": reverse("billing:budget", args=[red.slug]),
+        "credits": reverse("billing:credits"),
+        "credit": reverse("billing:credit", args=[red.slug]),
         "models": reverse("gateway:models", args=[red.slug]),
         "settings": reverse("accounts:team-settings", args=[red.slug]),
         "engines": reverse("gateway:engines"),

@@ -17,6 +17,8 @@ from django.utils import timezone
 
 from accounts.models import AuditEntry, Role, Team, User
 from billing import ledger
+from billing.budgets import set_budget
+from billing.models import Unit
 from billing.prices import Rates, add_price
 from chat.conversations import Question, start
 from chat.models import Message
@@ -49,6 +51,10 @@ GET = {
     "billing:prices-csv": (DOOR, 404, 404, 404, 200),
     "billing:find-request": (DOOR, 404, 404, 404, 200),
     "billing:request": (DOOR, 404, 404, 404, 200),
+    "billing:budget": (DOOR, 404, 200, 200, 200),
+    "billing:budget-card": (DOOR, 404, 200, 200, 200),
+    "billing:credits": (DOOR, 404, 404, 404, 200),
+    "billing:credit": (DOOR, 404, 404, 404, 200),
     "gateway:models": (DOOR, 404, 403, 200, 200),
     "gateway:unpriced": (DOOR, 404, 404, 404, 200),
     "gateway:reference": (DOOR, 200, 200, 200, 200),
@@ -64,6 +70,10 @@ POST = {
     "accounts:preferences": (302, 302, 302, 302, 302),
     "accounts:team-settings": (DOOR, 404, 403, 403, 422),
     "accounts:revoke-key": (DOOR, 404, 403, 404, 302),
+    "billing:budget": (DOOR, 404, 403, 403, 422),
+    "billing:remove-budget": (DOOR, 404, 403, 403, 302),
+    "billing:credit": (DOOR, 404, 404, 404, 422),
+    "billing:credit-binding": (DOOR, 404, 404, 404, 302),
     "console:new-key": (DOOR, 404, 403, 422, 422),
     "billing:add-price": (DOOR, 404, 404, 404, 422),
     "billing:price": (DOOR, 404, 404, 404, 422),
@@ -96,6 +106,7 @@ class Things:
     answer: int
     price: int
     request: uuid.UUID
+    budget: int
 
     def arguments(self, name: str) -> dict[str, object]:
         room = name.partition(":")[0]
@@ -105,9 +116,10 @@ class Things:
             "billing:price": self.price,
             "billing:remove-price": self.price,
             "billing:request": self.request,
+            "billing:remove-budget": self.budget,
         }
         pk = own.get(name, pk)
-        return {"slug": "red", "pk": pk, "token": "made-up", "answer": self.answer}
+        return {"slug": "red", "credited": "red", "pk": pk, "token": "made-up", "answer": self.answer}
 
 
 @pytest.fixture
@@ -120,8 +132,9 @@ def things(red: Team, alice: User) -> Things:
     tomorrow = timezone.now() + timedelta(days=1)
     price = add_price(model="demo", rates=Rates(Decimal(1), Decimal(2)), since=tomorrow, by=None)
     ledger.write([call := ended(red.pk)])
-    key = make_key(red, owner=alice).key.pk
-    return Things(key, engine.pk, model.pk, conversation.pk, answer.pk, price.pk, call.start.id)
+    budget = set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(1000), hard=True, by=alice)
+    key = make_key(red, owner=alice).key
+    return Things(key.pk, engine.pk, model.pk, conversation.pk, answer.pk, price.pk, call.start.id, budget.pk)
 
 
 @pytest.fixture

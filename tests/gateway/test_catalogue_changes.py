@@ -346,6 +346,7 @@ def test_an_operator_names_a_model_on_its_page(client: Client, alice: User, llam
         "temperature": "0.7",
         "top_p": "",
         "max_tokens": "",
+        "default_reserve": "900",
     }
     assert client.post(place, given).headers["location"] == f"/operator/engines/{llama.engine_id}/"
     llama.refresh_from_db()
@@ -355,6 +356,7 @@ def test_an_operator_names_a_model_on_its_page(client: Client, alice: User, llam
         True,
         {"temperature": 0.7},
     )
+    assert llama.default_reserve == 900
 
     wrong = client.post(place, given | {"temperature": "3", "public_id": ""})
     assert (wrong.status_code, set(wrong.context["form"].errors)) == (422, {"temperature", "public_id"})

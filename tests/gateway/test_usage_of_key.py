@@ -1,6 +1,7 @@
 """GET /v1/usage: what the key that asks has used, and nobody else's."""
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -8,8 +9,11 @@ import httpx
 import pytest
 from django.utils import timezone
 
-from accounts.models import ApiKey, Team
+from accounts.models import ApiKey, Team, User
 from billing import ledger
+from billing.budgets import set_budget
+from billing.credit import top_up
+from billing.models import Unit
 from billing.partitions import ensure_partitions
 from tests.billing.traffic import PRICE, counts, ended, milliseconds
 from tests.factories import make_key
@@ -62,6 +66,8 @@ def test_a_key_that_was_not_used_has_used_nothing(api: Api, key: ApiKey, path: s
         "currency": "EUR",
         "today": {"start": day, "end": day + 86_400, **NOTHING, "models": []},
         "month": {"start": month, "end": found["month"]["end"], **NOTHING, "models": []},
+        "budgets": [],
+        "credit": None,
     }
     assert found["month"]["end"] in {day + 86_400, int(next_month.timestamp())}
     assert response.headers["id"] == response.headers["x-request-id"]
@@ -148,3 +154,23 @@ def test_the_key_itself_is_not_told(api: Api, red: Team) -> None:
     found = told(api, issued.secret)["key"]
     assert found == {"name": "nightly", "masked": issued.key.masked, "expires_at": int(until.timestamp())}
     assert issued.secret not in str(found)
+
+
+@pytest.mark.spec("U3", "U4", "U7")
+def test_the_budgets_that_a_key_counts_in_and_the_credit_are_told(api: Api, key: ApiKey, red: Team, bob: User) -> None:
+    set_budget(team=red, unit=Unit.MONEY, amount=Decimal("2.5"), hard=False, by=None)
+    set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(1000), hard=True, by=None, key=key)
+    set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(7), hard=True, by=None, key=make_key(red).key)
+    set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(8), hard=True, by=None, member=bob)
+    top_up(team=red, amount=Decimal(10), by=None)
+    used(key, timezone.now(), prompt=1_000_000, completion=1, price=PRICE)
+    found = told(api)
+    (renews,) = {one.pop("renews_at") for one in found["budgets"]}
+    assert timezone.now() < datetime.fromtimestamp(renews, ZoneInfo("UTC"))
+    assert found["budgets"] == [
+        {"of": "team", "unit": "money", "hard": False, "limit": "2.5", "spent": "0.900004", "reserved": "0",
+         "left": "1.599996"},
+        {"of": "key", "unit": "tokens", "hard": True, "limit": 1000, "spent": 1_000_001, "reserved": 0,
+         "left": -999_001},
+    ]  # fmt: skip
+    assert found["credit"] == {"balance": "9.099996", "reserved": "0", "available": "9.099996", "hard": True}
