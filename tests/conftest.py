@@ -12,7 +12,14 @@ from django.db.models.signals import post_migrate
 
 from accounts.models import Team, User
 from console.postgres import USER, EmbeddedServer, running
+from console.preparation import compile_messages_if_changed
 from tests.factories import join, make_person, make_team
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Once, not in each of the processes that run tests."""
+    if not hasattr(config, "workerinput"):
+        compile_messages_if_changed()
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from accounts.models import ApiKey, Team, User
 from billing import ledger, settling
+from billing.auditing import audit
 from billing.budgets import remove_budget, set_budget
 from billing.credit import correct, top_up
 from billing.errors import OverBudget
 from billing.ids import new_request
 from billing.models import Budget, BudgetAccount, Period, Reservation, Unit, UsageRecord
+from billing.partitions import ensure_partitions
 from billing.records import Counts, UnitPrices
 from billing.settling import Wanted
 from tests.billing.traffic import ended
@@ -125,7 +127,7 @@ def check(world: World) -> None:
         held = sum((one.amount for one in Reservation.objects.filter(budget=budget)), Decimal(0))
         assert spent == (tokens if budget.unit == Unit.TOKENS else money)
         assert reserved == held
-    assert ledger.audit().agrees
+    assert audit().agrees
 
 
 @pytest.mark.spec("F32", "R14", "R23", "U7")
@@ -135,7 +137,7 @@ def test_accounts_are_the_log_and_the_open_reservations_after_any_order(
     red: Team, bob: User, steps: list[tuple[str, int, int]]
 ) -> None:
     key = ApiKey.objects.filter(team=red).first() or make_key(red).key
-    ledger.ensure_partitions()
+    ensure_partitions()
     with transaction.atomic():
         world = World(red, key, bob)
         for name, which, amount in steps:

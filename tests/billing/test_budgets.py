@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.models import ApiKey, AuditEntry, Team, User
 from accounts.teams import remove_member
 from billing import ledger, settling
+from billing.auditing import audit
 from billing.budgets import (
     budgets_of,
     load_budgets,
@@ -28,6 +29,7 @@ from billing.credit import correct, credit_of, entries_of, set_binding, top_up
 from billing.errors import AlreadyEntered, NoPrice, OverBudget
 from billing.ids import new_request
 from billing.models import Budget, BudgetAccount, Reservation, SpoolMark, Unit
+from billing.partitions import ensure_partitions
 from billing.records import NOTHING
 from billing.settling import Wanted
 from billing.shipper import Shipper
@@ -81,7 +83,7 @@ def test_a_call_holds_the_most_it_may_cost_until_its_row_is_in_the_log(red: Team
     settle(red, request, counts(10, 5))
     assert account(budget) == (15, 0)
     assert not Reservation.objects.exists()
-    assert ledger.audit().agrees
+    assert audit().agrees
 
 
 @pytest.mark.spec("F32", "U4", "U6")
@@ -120,7 +122,7 @@ def test_what_is_counted_is_the_subjects_own(red: Team, blue: Team, bob: User, k
     settle(red, used=counts(4, 0), origin="chat", member_id=bob.pk)
     settle(blue, used=counts(8, 0), member_id=bob.pk)
     assert [account(one)[0] for one in budgets] == [7, 1, 6, 8]
-    assert ledger.audit().agrees
+    assert audit().agrees
 
 
 @pytest.mark.spec("U4")
@@ -169,14 +171,14 @@ def test_a_new_budget_begins_with_what_the_month_has_come_to(red: Team, key: Api
     Team.objects.filter(pk=red.pk).update(time_zone="Asia/Kathmandu")
     red.refresh_from_db()
     now = timezone.now()
-    ledger.ensure_partitions([now.date().replace(day=1) - timedelta(days=1)])
+    ensure_partitions([now.date().replace(day=1) - timedelta(days=1)])
     settle(red, used=counts(3, 0), key_id=key.pk, price=PRICE)
     settle(red, used=counts(4, 0))
     settle(red, used=counts(500, 0), at_ms=milliseconds(now - timedelta(days=32)))
     assert account(limit(red))[0] == 7
     assert account(limit(red, key=key))[0] == 3
     assert account(limit(red, unit=Unit.MONEY))[0] == Decimal("0.0000027")
-    assert ledger.audit().agrees
+    assert audit().agrees
 
 
 @pytest.mark.spec("U4")
@@ -194,7 +196,7 @@ def test_a_budget_may_change_and_go_while_calls_run(red: Team, alice: User) -> N
     assert not Reservation.objects.exists()
     again = limit(red, 31, by=alice)
     assert account(again) == (30, 0)
-    assert ledger.audit().agrees
+    assert audit().agrees
     entries = AuditEntry.objects.filter(actor=alice).order_by("pk").values_list("action", "detail__amount")
     assert list(entries) == [("budget.set", "50"), ("budget.removed", "50"), ("budget.set", "31")]
 
@@ -218,7 +220,7 @@ def test_a_call_counts_in_the_month_in_which_it_began_where_the_team_is(red: Tea
     turn = budgets_of(red, now=timezone.now())[0].renews
     assert turn is not None
     last, first = turn - timedelta(milliseconds=1), turn
-    ledger.ensure_partitions([last.date(), first.date()])
+    ensure_partitions([last.date(), first.date()])
     old, new = reserve(red, 60, at=last), reserve(red, 90, at=first)
     begun = budget.counts_from.astimezone(turn.tzinfo)
     months = sorted(BudgetAccount.objects.values_list("month", "reserved"))
@@ -227,7 +229,7 @@ def test_a_call_counts_in_the_month_in_which_it_began_where_the_team_is(red: Tea
     settle(red, new, counts(70, 0), at_ms=milliseconds(first))
     assert [account(budget, month) for month, _ in months] == [(50, 0), (70, 0)]
     assert begun < last
-    assert ledger.audit().agrees
+    assert audit().agrees
 
 
 @pytest.mark.spec("U4")
@@ -235,12 +237,12 @@ def test_a_team_that_moves_to_another_zone_is_counted_by_its_new_months(red: Tea
     budget = limit(red, 100)
     turn = budgets_of(red, now=timezone.now())[0].renews
     assert turn is not None
-    ledger.ensure_partitions([turn.date()])
+    ensure_partitions([turn.date()])
     held = reserve(red, 5, at=turn)
     settle(red, used=counts(30, 0), at_ms=milliseconds(turn + timedelta(hours=2)))
     settle(red, used=counts(1, 0), at_ms=milliseconds(turn + timedelta(hours=9)))
     Team.objects.filter(pk=red.pk).update(time_zone="America/Mexico_City")  # six hours behind
-    assert not ledger.audit().agrees
+    assert not audit().agrees
     move_months(team=Team.objects.get(pk=red.pk), former_zone="UTC")
     assert [tuple(one) for one in BudgetAccount.objects.order_by("month").values_list("spent", "reserved")] == [
         (30, 0), (1, 5),
@@ -260,7 +262,7 @@ def test_what_a_call_came_to_is_free_again_before_its_row_is_in_the_log(red: Tea
     settling.come_to([(some, 15, Decimal("0.125")), (none, 0, Decimal(0)), (uuid4(), 7, Decimal(7))])
     assert (account(tokens), account(money)) == ((0, 15), (0, Decimal("0.125")))
     assert set(Reservation.objects.values_list("request_id", flat=True)) == {some}
-    assert ledger.audit().agrees
+    assert audit().agrees
     settle(red, some, counts(10, 5), price=PRICE)
     settle(red, none, NOTHING)
     assert (account(tokens), account(money)[1]) == ((15, 0), 0)
@@ -288,7 +290,7 @@ class TestCallsWithoutAnEnd:
         Shipper(spool.root, spool).ship_once()
         settling.free_expired()
         assert account(budget) == (0, 30)
-        assert ledger.audit().agrees
+        assert audit().agrees
 
     @pytest.mark.spec("F17", "F21")
     def test_a_record_that_waits_in_a_spool_keeps_its_reservation_however_late(self, red: Team, spool: Spool) -> None:
@@ -328,7 +330,7 @@ class TestCallsWithoutAnEnd:
         assert account(budget) == (0, 0)
         settle(red, request, counts(10, 5))
         assert account(budget) == (15, 0)
-        assert ledger.audit().agrees
+        assert audit().agrees
 
     def test_a_record_that_the_log_refuses_does_not_hold_its_reservation_for_ever(self, red: Team) -> None:
         budget = limit(red)
@@ -357,7 +359,7 @@ class TestCredit:
         assert [(one.kind, one.amount, one.by_name) for one in entries_of(red)] == [
             ("correction", Decimal("-0.1"), ""), ("top_up", 10, "Alice"),
         ]  # fmt: skip
-        assert ledger.audit().agrees
+        assert audit().agrees
 
     @pytest.mark.spec("U7")
     def test_what_was_used_before_the_first_payment_is_not_taken_from_it(self, red: Team) -> None:
@@ -367,7 +369,7 @@ class TestCredit:
         credit = credit_of(red, now=NOW)
         assert credit is not None
         assert credit.balance == Decimal("9.1")
-        assert ledger.audit().agrees
+        assert audit().agrees
         recount_all()
         again = credit_of(red, now=NOW)
         assert again is not None
@@ -406,15 +408,15 @@ def test_the_audit_finds_an_account_that_the_log_does_not_bear_out(red: Team) ->
     reserve(red, 40)
     settle(red)
     top_up(team=red, amount=Decimal(1), by=None)
-    assert ledger.audit().agrees
+    assert audit().agrees
     for change in ({"spent": 14}, {"reserved": 0}):
         BudgetAccount.objects.filter(budget=budget).update(**change)
-        (found,) = ledger.audit().differences
+        (found,) = audit().differences
         assert (found.table, found.groups) == ("billing_budgetaccount", 1)
         recount_all()
-        assert ledger.audit().agrees
+        assert audit().agrees
     Budget.objects.filter(period="credit").update(amount=2)
-    assert not ledger.audit().agrees
+    assert not audit().agrees
 
 
 @pytest.mark.django_db(transaction=True)

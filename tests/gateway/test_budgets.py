@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts import revision
 from accounts.models import ApiKey, Team, User
-from billing import ledger
+from billing.auditing import audit
 from billing.budgets import set_budget
 from billing.credit import top_up
 from billing.models import Budget, BudgetAccount, Price, Reservation, Unit
@@ -57,7 +57,7 @@ def settled(api: Api, rows: int) -> None:
     api.rows(rows)
     assert not Reservation.objects.exists()
     assert set(BudgetAccount.objects.values_list("reserved", flat=True)) <= {0}
-    assert ledger.audit().agrees
+    assert audit().agrees
 
 
 def given_back(api: Api, *held: int) -> None:
