@@ -1,7 +1,10 @@
 """What lets a call in besides its model: room within the limits that bind its caller, and money for it."""
 
 from accounts.callers import Caller
+from billing.errors import LimitReached
 from billing.ids import RequestId
+from billing.limits import limiter
+from gateway.allowances import headers, refusal
 from gateway.running import Admission
 from gateway.schemas import Ask
 from gateway.snapshot import Snapshot
@@ -10,5 +13,17 @@ from gateway.snapshot import Snapshot
 async def admit(
     *, caller: Caller, ask: Ask, request: RequestId, model: str, prompt_estimate: int, snapshot: Snapshot
 ) -> Admission:
-    """Raises the refusal of the first limit, budget or credit that is used up, and then holds nothing."""
-    return Admission()
+    """Raises the refusal of the first limit, budget or credit that is used up, and then holds nothing.
+
+    Whatever refuses after the limits have let a call in must say so to them: `taken.undo()`.
+    """
+    admission = Admission()
+    subjects = snapshot.limits.of(caller.team_id, caller.key_id, caller.member_id)
+    if subjects:
+        try:
+            taken = await limiter.take(subjects)
+        except LimitReached as error:
+            raise refusal(error) from error
+        admission.hold(taken.settle)
+        admission.headers += headers(taken.standings)
+    return admission

@@ -1,4 +1,5 @@
-"""What /v1 must know to answer, held in memory: keys, models, engines and prices of one revision.
+"""What /v1 must know to answer, held in memory: keys, models, engines, prices and limits of one
+revision.
 
 A warm call asks the database nothing. Every change raises the revision in its own transaction; each process sees
 that within a second, by notification and by a look each second, and then loads everything anew.
@@ -19,7 +20,10 @@ from accounts.database import in_database
 from accounts.errors import UnreadableSecret
 from accounts.keys import load_callers
 from accounts.secrets import decrypt
+from billing.consumed import remember
 from billing.prices import PriceBook, load_prices
+from billing.tiers import load_rules
+from billing.windows import NO_RULES, Rules
 from gateway import running
 from gateway.engines.facts import EngineFacts, Route
 from gateway.errors import Unavailable
@@ -40,6 +44,7 @@ class Snapshot:
     routes: dict[str, tuple[Route, ...]]
     aliases: dict[str, str]
     prices: PriceBook
+    limits: Rules = NO_RULES
 
 
 class Holder:
@@ -126,14 +131,19 @@ holder = Holder()
 def _load_if_moved(known: int | None) -> Snapshot | None:
     # The revision is read first: a change that commits meanwhile is loaded again, never missed.
     number = revision.current()
-    return None if number == known else load(number)
+    if number == known:
+        return None
+    snapshot = load(number)
+    if known is None:
+        remember(snapshot.limits)  # nobody is let in yet
+    return snapshot
 
 
 def load(number: int) -> Snapshot:
     routes = load_routes()
     aliases = {alias.casefold(): name for name, ways in routes.items() for way in ways for alias in way.aliases}
     aliases |= {name.casefold(): name for name in routes}
-    return Snapshot(number, load_callers(), routes, aliases, load_prices())
+    return Snapshot(number, load_callers(), routes, aliases, load_prices(), load_rules())
 
 
 def load_routes() -> dict[str, tuple[Route, ...]]:

@@ -1,11 +1,14 @@
-"""What was consumed and what it costs. Only `billing.ledger` writes the log and the roll-ups."""
+"""What was consumed and what it costs. Only `billing.ledger` writes the log and the roll-ups, only `billing.tiers` limits."""
 
+from billing.models.limits import KeyLimit, MemberLimit, TeamTier, Tier
 from billing.models.log import DeadLetter, Origin, Outcome, Source, UsageRecord
 from billing.models.prices import Price
 from billing.models.rollups import PlatformDay, RollUp, TeamRollUp, UsageDay, UsageQuarter
 
 __all__ = [
     "DeadLetter",
+    "KeyLimit",
+    "MemberLimit",
     "Origin",
     "Outcome",
     "PlatformDay",
@@ -13,6 +16,8 @@ __all__ = [
     "RollUp",
     "Source",
     "TeamRollUp",
+    "TeamTier",
+    "Tier",
     "UsageDay",
     "UsageQuarter",
     "UsageRecord",

@@ -1,0 +1,232 @@
+"""What was used of each window, counted in this process.
+
+Requests a minute by a sliding counter: what the window before held counts in the share of it that still lies within
+the last sixty seconds, as if it had been spread evenly. It begins with the first request, so that nobody meets a
+boundary in the middle of a burst. All else by fixed windows, which forget when their number changes, whatever way the
+clock went.
+
+Nothing here waits: testing every window of a call and then counting it in all is one step of the event loop, and no
+other call can come between.
+"""
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import floor
+from time import monotonic, time
+
+from billing.windows import HOUR, MINUTE, Rule, Standing, Subject, Window
+
+
+@dataclass(slots=True)
+class Sliding:
+    """Requests of the last minute. Its clock is the monotonic one: no step of the wall's reaches it."""
+
+    began: float = 0.0
+    previous: int = 0
+    current: int = 0
+
+    def _at(self, now: float) -> tuple[float, int, int]:
+        """When the window of this moment began, what the one before held, and what this one holds."""
+        age = now - self.began
+        if age < MINUTE:
+            return self.began, self.previous, self.current
+        if age < 2 * MINUTE and self.current:
+            return self.began + MINUTE, self.current, 0
+        return now, 0, 0
+
+    def turn(self, now: float) -> None:
+        self.began, self.previous, self.current = self._at(now)
+
+    def used(self, now: float) -> float:
+        began, previous, current = self._at(now)
+        return previous * (1 - (now - began) / MINUTE) + current if previous else current
+
+    def end(self, now: float) -> float:
+        return self._at(now)[0] + MINUTE
+
+    def wait(self, limit: int, now: float) -> float:
+        """Seconds until the next request fits. Call it when none does."""
+        self.turn(now)
+        left = self.began + MINUTE - now
+        if self.current < limit:  # what the window before held is fading
+            return max(0.0, left - MINUTE * (limit - self.current) / self.previous)
+        return left + MINUTE * (1 - limit / self.current)
+
+
+@dataclass(slots=True)
+class Fixed:
+    """`number` says which window is counted: another one begins at nothing."""
+
+    number: int = 0
+    count: int = 0
+
+    def add(self, number: int, amount: int) -> None:
+        if self.number != number:
+            self.number, self.count = number, 0
+        self.count += amount
+
+    def used(self, number: int) -> int:
+        return self.count if self.number == number else 0
+
+
+@dataclass(slots=True)
+class Meter:
+    """One subject's counts."""
+
+    sliding: Sliding = field(default_factory=Sliding)
+    fixed: dict[str, Fixed] = field(default_factory=dict)
+    running: int = 0
+
+    def window(self, name: str) -> Fixed:
+        found = self.fixed.get(name)
+        if found is None:
+            found = self.fixed[name] = Fixed()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The window that has no room for a call, and the seconds until it has."""
+
+    standing: Standing
+    wait: float
+
+
+class Counters:
+    """Every subject's meter. Read from any thread, written in the event loop alone."""
+
+    def __init__(self) -> None:
+        self._meters: dict[str, Meter] = {}
+        self._lock = threading.Lock()  # around what adds a meter
+
+    def take(self, subjects: Sequence[Subject], processes: int = 1) -> tuple[list[Standing], Full | None]:
+        """Counts a call in every window of all its subjects, or, where one is full, in none.
+
+        `processes` share each limit. The standings are those with the call in.
+        """
+        now, beat = time(), monotonic()
+        full: Full | None = None
+        for subject in subjects:
+            if full := self._full(subject, processes, now, beat):
+                break
+        else:
+            self._count_in(subjects, now, beat)
+        return self.standings(subjects, processes, now, beat), full
+
+    def count_in(self, subjects: Iterable[Subject]) -> None:
+        """A call that others have let in."""
+        self._count_in(subjects, time(), monotonic())
+
+    def _full(self, subject: Subject, processes: int, now: float, beat: float) -> Full | None:
+        meter = self._meter(subject.name)
+        for rule in subject.rules:
+            limit = rule.limit if processes == 1 else rule.share(processes)
+            used, reset = _read(meter, rule.window, subject, now, beat)
+            if used < limit:
+                continue
+            standing = Standing(subject, rule, rule.limit, reset)
+            if rule.window.slides:
+                return Full(standing, meter.sliding.wait(limit, beat))
+            return Full(standing, max(0.0, reset - now))
+        return None
+
+    def _count_in(self, subjects: Iterable[Subject], now: float, beat: float) -> None:
+        for subject in subjects:
+            meter = self._meter(subject.name)
+            meter.running += 1
+            meter.sliding.turn(beat)
+            meter.sliding.current += 1
+            meter.window("requests-per-day").add(subject.days.end(now), 1)
+
+    def let_go(self, subjects: Iterable[Subject]) -> None:
+        """A call has ended."""
+        for subject in subjects:
+            meter = self._meter(subject.name)
+            meter.running = max(0, meter.running - 1)
+
+    def take_back(self, subjects: Iterable[Subject]) -> None:
+        """A call that was counted was refused for another reason: it never was. Its place is let go apart."""
+        now, beat = time(), monotonic()
+        for subject in subjects:
+            meter, day = self._meter(subject.name), subject.days.end(now)
+            meter.sliding.turn(beat)
+            meter.sliding.current = max(0, meter.sliding.current - 1)
+            requests = meter.window("requests-per-day")
+            requests.count = max(0, requests.used(day) - 1)
+
+    def charge(self, subjects: Iterable[Subject], tokens: int, output: int) -> None:
+        """What a call came to, in the windows of the moment at which it ends."""
+        now = time()
+        for subject in subjects:
+            meter, day = self._meter(subject.name), subject.days.end(now)
+            meter.window("tokens-per-minute").add(int(now // MINUTE), tokens)
+            meter.window("output-tokens-per-hour").add(int(now // HOUR), output)
+            meter.window("tokens-per-day").add(day, tokens)
+            meter.window("output-tokens-per-day").add(day, output)
+
+    def at_least(self, subject: Subject, *, hour_output: int, requests: int, tokens: int, output: int) -> None:
+        """What the log says of this hour and this day, where less was counted here: before this process began."""
+        now = time()
+        hour, day, meter = int(now // HOUR), subject.days.end(now), self._meter(subject.name)
+        for name, number, known in (
+            ("output-tokens-per-hour", hour, hour_output),
+            ("requests-per-day", day, requests),
+            ("tokens-per-day", day, tokens),
+            ("output-tokens-per-day", day, output),
+        ):
+            window = meter.window(name)
+            window.add(number, max(0, known - window.used(number)))
+
+    def standings(
+        self,
+        subjects: Iterable[Subject],
+        processes: int = 1,
+        now: float | None = None,
+        beat: float | None = None,
+    ) -> list[Standing]:
+        """Where a limit is shared by processes, the use of this one stands for that of all."""
+        now = time() if now is None else now
+        beat = monotonic() if beat is None else beat
+        found = []
+        for subject in subjects:
+            meter = self._meter(subject.name)
+            for rule in subject.rules:
+                used, reset = _read(meter, rule.window, subject, now, beat)
+                found.append(Standing(subject, rule, _of_all(floor(used), rule, processes), reset))
+        return found
+
+    def clear(self) -> None:
+        self._meters.clear()
+
+    def _meter(self, name: str) -> Meter:
+        found = self._meters.get(name)
+        if found is None:
+            with self._lock:
+                found = self._meters.setdefault(name, Meter())
+        return found
+
+
+def _read(meter: Meter, window: Window, subject: Subject, now: float, beat: float) -> tuple[float, float]:
+    """What is used, and the moment at which the window ends."""
+    match window.span:
+        case "minute" if window.slides:
+            return meter.sliding.used(beat), now + meter.sliding.end(beat) - beat
+        case "minute":
+            number = int(now // MINUTE)
+            return meter.window(window.name).used(number), (number + 1) * MINUTE
+        case "hour":
+            number = int(now // HOUR)
+            return meter.window(window.name).used(number), (number + 1) * HOUR
+        case "day":
+            end = subject.days.end(now)
+            return meter.window(window.name).used(end), end
+        case _:
+            return meter.running, 0
+
+
+def _of_all(used: int, rule: Rule, processes: int) -> int:
+    if processes == 1:
+        return used
+    share = rule.share(processes)
+    return rule.limit if used >= share else used * rule.limit // share

@@ -1,0 +1,273 @@
+"""Counts of windows that the processes of a fleet share, kept in Redis (or Valkey).
+
+The same counting as in `billing.counters`. A call's admission is one script, so one round trip, and no other call can
+come between the test of its windows and its count. The clock is Redis's own: processes may disagree on the time.
+
+For each subject: a hash of its windows, and a sorted set of the calls that run, each until its lease ends. A process
+renews the leases of its calls; those of a process that died end by themselves.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+from uuid import uuid4
+
+from billing.counters import Full
+from billing.errors import BadFleet, FleetAway
+from billing.windows import Standing, Subject
+
+PREFIX = "tertulia:limits:"
+TIMEOUT = 0.25  # seconds that a call may wait for Redis
+CONNECTIONS = 16  # of one process
+LEASE = 30.0  # seconds that a call of a dead process goes on being counted as running
+
+# What every script begins with. A day is told by its end: the first of the three given ones that lies ahead.
+_COMMON = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local ask = cjson.decode(ARGV[1])
+local MINUTE, HOUR = 60000, 3600000
+local function meter_of(key)
+  local raw, found = redis.call('HGETALL', key), {}
+  for place = 1, #raw, 2 do found[raw[place]] = tonumber(raw[place + 1]) end
+  return found
+end
+local function slide(meter)
+  local began, previous, current = meter.began or 0, meter.previous or 0, meter.current or 0
+  local age = now - began
+  if age < 0 or age >= 2 * MINUTE or (age >= MINUTE and current == 0) then return now, 0, 0 end
+  if age >= MINUTE then return began + MINUTE, current, 0 end
+  return began, previous, current
+end
+local function window(span, ends)
+  if span == 'minute' then local number = math.floor(now / MINUTE); return number, (number + 1) * MINUTE end
+  if span == 'hour' then local number = math.floor(now / HOUR); return number, (number + 1) * HOUR end
+  for _, last in ipairs(ends) do if now < last * 1000 then return last, last * 1000 end end
+  return ends[3], ends[3] * 1000
+end
+local function used_of(meter, name, number)
+  return meter[name .. ':n'] == number and meter[name .. ':c'] or 0
+end
+local function keep(key, meter, name, number, amount)
+  local count = math.max(0, used_of(meter, name, number) + amount)
+  redis.call('HSET', key, name .. ':n', number, name .. ':c', count)
+  redis.call('EXPIRE', key, 180000)
+end
+"""
+
+# With `call` it is an admission, without it a look.
+_TAKE = (
+    _COMMON
+    + """
+local meters, full, seen = {}, nil, {}
+for place, subject in ipairs(ask.subjects) do
+  local meter = meter_of(KEYS[2 * place - 1])
+  meters[place] = meter
+  meter.began, meter.previous, meter.current = slide(meter)
+  redis.call('ZREMRANGEBYSCORE', KEYS[2 * place], '-inf', now)
+  for number, rule in ipairs(subject.rules) do
+    local name, unit, span, limit = rule[1], rule[2], rule[3], rule[4]
+    local used, ends, wait
+    if unit == 'concurrent' then
+      used, ends, wait = redis.call('ZCARD', KEYS[2 * place]), 0, 0
+    elseif unit == 'requests' and span == 'minute' then
+      local age = now - meter.began
+      ends, used = meter.began + MINUTE, meter.previous * (1 - age / MINUTE) + meter.current
+      if meter.current < limit then
+        wait = MINUTE - age - MINUTE * (limit - meter.current) / math.max(1, meter.previous)
+      else
+        wait = MINUTE - age + MINUTE * (1 - limit / meter.current)
+      end
+    else
+      local which
+      which, ends = window(span, subject.ends)
+      used, wait = used_of(meter, name, which), ends - now
+    end
+    if used >= limit and not full then full = {place, number, math.max(0, math.ceil(wait))} end
+    table.insert(seen, math.floor(used))
+    table.insert(seen, math.floor(ends))
+  end
+end
+if ask.call and not full then
+  for place, subject in ipairs(ask.subjects) do
+    local key, meter = KEYS[2 * place - 1], meters[place]
+    redis.call('HSET', key, 'began', meter.began, 'previous', meter.previous, 'current', meter.current + 1)
+    keep(key, meter, 'requests-per-day', window('day', subject.ends), 1)
+    redis.call('ZADD', KEYS[2 * place], now + ask.lease, ask.call)
+    redis.call('PEXPIRE', KEYS[2 * place], ask.lease * 2)
+  end
+end
+return {full or {}, seen}
+"""
+)
+
+# What a call came to. `requests` is -1 for one that was refused for another reason.
+_SETTLE = (
+    _COMMON
+    + """
+for place, subject in ipairs(ask.subjects) do
+  local key = KEYS[2 * place - 1]
+  local meter = meter_of(key)
+  redis.call('ZREM', KEYS[2 * place], ask.call)
+  local minute, hour, day = window('minute'), window('hour'), window('day', subject.ends)
+  if ask.tokens > 0 then
+    keep(key, meter, 'tokens-per-minute', minute, ask.tokens)
+    keep(key, meter, 'tokens-per-day', day, ask.tokens)
+    keep(key, meter, 'output-tokens-per-hour', hour, ask.output)
+    keep(key, meter, 'output-tokens-per-day', day, ask.output)
+  end
+  if ask.requests < 0 then
+    local began, previous, current = slide(meter)
+    redis.call('HSET', key, 'began', began, 'previous', previous, 'current', math.max(0, current - 1))
+    keep(key, meter, 'requests-per-day', day, -1)
+  end
+end
+return 1
+"""
+)
+
+_RENEW = """
+local clock = redis.call('TIME')
+local until_then = clock[1] * 1000 + math.floor(clock[2] / 1000) + ARGV[1]
+for place, key in ipairs(KEYS) do
+  redis.call('ZADD', key, 'XX', until_then, ARGV[place + 1])
+  redis.call('PEXPIRE', key, ARGV[1] * 2)
+end
+return 1
+"""
+
+
+class Fleet:
+    """The shared counts, as one process uses them. Every method raises FleetAway when Redis does not answer in time."""
+
+    def __init__(self, url: str) -> None:
+        if find_spec("redis") is None:
+            raise BadFleet("REDIS_URL is set, but the Redis client is not installed: install the extra 'redis'.")
+        self._url = url
+        self._calls: dict[str, tuple[str, ...]] = {}  # sets of the calls that run here, by call
+        self._client: Any = None
+        self._name = uuid4().hex[:12]
+        self._numbers = 0
+
+    async def open(self) -> None:
+        """In the event loop that will use it. Nothing is connected yet."""
+        from redis import asyncio as client
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+        from redis.exceptions import RedisError
+
+        try:
+            pool = client.BlockingConnectionPool.from_url(
+                self._url,
+                max_connections=CONNECTIONS,
+                timeout=TIMEOUT,
+                socket_timeout=TIMEOUT,
+                socket_connect_timeout=TIMEOUT,
+                retry=Retry(NoBackoff(), 0),
+                decode_responses=True,
+            )
+            self._client = client.Redis.from_pool(pool)
+        except ValueError as error:
+            raise BadFleet(f"REDIS_URL must look like redis://redis.example.org:6379/0: {error}.") from error
+        self._errors: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
+        self._take = self._client.register_script(_TAKE)
+        self._settle = self._client.register_script(_SETTLE)
+        self._renew = self._client.register_script(_RENEW)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def check(self) -> None:
+        async with asyncio.timeout(TIMEOUT * 2):
+            await self._ask(self._client.ping())
+
+    async def take(self, subjects: Sequence[Subject]) -> tuple[str, list[Standing], Full | None]:
+        """Counts a call in every window of all its subjects or, where one is full, in none. Its name, for `settle`."""
+        self._numbers += 1
+        call, names = f"{self._name}-{self._numbers}", keys(subjects)
+        ask = {"call": call, "lease": int(LEASE * 1000), "subjects": _told(subjects)}
+        found = await self._ask(self._take(names, [json.dumps(ask)]))
+        standings, full = _understood(subjects, found)
+        if full is None:
+            self._calls[call] = tuple(names[1::2])
+        return call, standings, full
+
+    async def settle(
+        self, call: str, subjects: Sequence[Subject], *, tokens: int = 0, output: int = 0, requests: int = 0
+    ) -> None:
+        self._calls.pop(call, None)
+        ask = {
+            "call": call,
+            "tokens": tokens,
+            "output": output,
+            "requests": requests,
+            "subjects": [{"ends": subject.days.ends(time.time())} for subject in subjects],
+        }
+        await self._ask(self._settle(keys(subjects), [json.dumps(ask)]))
+
+    async def renew(self) -> None:
+        """The leases of the calls that run here. Call it several times in a lease's time."""
+        pairs = [(name, call) for call, names in self._calls.items() for name in names]
+        for place in range(0, len(pairs), 500):
+            part = pairs[place : place + 500]
+            await self._ask(self._renew([name for name, _ in part], [int(LEASE * 1000), *(call for _, call in part)]))
+
+    def look(self, subjects: Sequence[Subject]) -> list[Standing]:
+        """For pages: from a thread of theirs, on a connection of its own."""
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.exceptions import RedisError
+        from redis.retry import Retry
+
+        try:
+            with Redis.from_url(
+                self._url,
+                socket_timeout=TIMEOUT,
+                socket_connect_timeout=TIMEOUT,
+                retry=Retry(NoBackoff(), 0),
+                decode_responses=True,
+            ) as client:
+                ask = json.dumps({"subjects": _told(subjects)})
+                found: Any = client.eval(_TAKE, 2 * len(subjects), *keys(subjects), ask)
+        except (RedisError, OSError) as error:
+            raise FleetAway(str(error)) from error
+        return _understood(subjects, found)[0]
+
+    async def _ask(self, question: Any) -> Any:
+        try:
+            async with asyncio.timeout(TIMEOUT * 2):
+                return await question
+        except self._errors as error:
+            raise FleetAway(str(error) or type(error).__name__) from error
+
+
+def keys(subjects: Sequence[Subject]) -> list[str]:
+    """For each subject its hash and its set."""
+    return [f"{PREFIX}{subject.name}{end}" for subject in subjects for end in ("", ":running")]
+
+
+def _told(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+    now = time.time()
+    return [
+        {
+            "ends": subject.days.ends(now),
+            "rules": [(rule.window.name, rule.window.unit, rule.window.span, rule.limit) for rule in subject.rules],
+        }
+        for subject in subjects
+    ]
+
+
+def _understood(subjects: Sequence[Subject], found: Any) -> tuple[list[Standing], Full | None]:
+    refused, seen = found
+    pairs = [(subject, rule) for subject in subjects for rule in subject.rules]
+    figures = zip(pairs, seen[::2], seen[1::2], strict=True)
+    standings = [Standing(subject, rule, int(used), int(end) / 1000) for (subject, rule), used, end in figures]
+    if not refused:
+        return standings, None
+    place, number, wait = (int(one) for one in refused)
+    before = sum(len(subject.rules) for subject in subjects[: place - 1])
+    return standings, Full(standings[before + number - 1], wait / 1000)
