@@ -191,7 +191,7 @@ class Fleet:
         call, names = f"{self._name}-{self._numbers}", keys(subjects)
         ask = {"call": call, "lease": int(LEASE * 1000), "subjects": _told(subjects)}
         found = await self._ask(self._take(names, [json.dumps(ask)]))
-        standings, full = _understood(subjects, found)
+        standings, full = _understood(subjects, found, taken=not found[0])
         if full is None:
             self._calls[call] = tuple(names[1::2])
         return call, standings, full
@@ -261,11 +261,15 @@ def _told(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     ]
 
 
-def _understood(subjects: Sequence[Subject], found: Any) -> tuple[list[Standing], Full | None]:
+def _understood(subjects: Sequence[Subject], found: Any, *, taken: bool = False) -> tuple[list[Standing], Full | None]:
+    """`taken`: the call was counted in after what was seen."""
     refused, seen = found
     pairs = [(subject, rule) for subject in subjects for rule in subject.rules]
     figures = zip(pairs, seen[::2], seen[1::2], strict=True)
-    standings = [Standing(subject, rule, int(used), int(end) / 1000) for (subject, rule), used, end in figures]
+    standings = [
+        Standing(subject, rule, int(used) + (taken and rule.window.counts_calls), int(end) / 1000)
+        for (subject, rule), used, end in figures
+    ]
     if not refused:
         return standings, None
     place, number, wait = (int(one) for one in refused)

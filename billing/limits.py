@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from time import monotonic
 
 from billing.counters import Counters, Full
 from billing.errors import FleetAway, LimitReached
@@ -149,11 +150,14 @@ class Limiter:
 
     async def _keep(self, fleet: Fleet) -> None:
         """Renews what runs here, and looks for a Redis that was lost."""
+        renewed = monotonic()
         while True:
-            await asyncio.sleep(RENEW_EVERY if self._reached else LOOK_AGAIN)
+            await asyncio.sleep(LOOK_AGAIN)
             try:
                 if self._reached:
-                    await fleet.renew()
+                    if monotonic() - renewed >= RENEW_EVERY:
+                        renewed = monotonic()
+                        await fleet.renew()
                     continue
                 await fleet.check()
             except (FleetAway, TimeoutError) as error:

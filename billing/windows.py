@@ -31,6 +31,11 @@ class Window:
     def slides(self) -> bool:
         return self.unit == "requests" and self.span == "minute"
 
+    @property
+    def counts_calls(self) -> bool:
+        """Whether a call counts in it from its beginning."""
+        return self.unit in {"requests", "concurrent"}
+
 
 # In the order in which they are looked at: the first that is exceeded refuses.
 WINDOWS = (

@@ -17,6 +17,11 @@ from gateway.errors import OverLimit
 SOON = 120  # seconds; openai-python waits no longer, and takes what is longer for no advice at all
 SPREAD = 5  # seconds over which those who were refused together come back
 
+RATES = (
+    *(f"x-ratelimit-{figure}-{unit}" for unit in ("requests", "tokens") for figure in ("limit", "remaining", "reset")),
+    "x-ratelimit-window",
+)
+
 _WHOSE = {"team": "your team", "key": "this API key", "member": "you"}
 _WINDOWS = {
     "concurrent-requests": "{limit} requests at once",

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
+from gateway.allowances import RATES
 from gateway.completions import Call, Events, Head
 from gateway.dialects import OPENAI
 from gateway.errors import GatewayError, MethodNotAllowed, OverLimit
@@ -21,12 +22,8 @@ STREAM: Headers = [
     (b"x-accel-buffering", b"no"),
 ]
 LONGEST_LIST = 1000  # characters of the ignored fields' names: callers choose them, and servers on the way refuse much
-RATES = ", ".join(
-    f"x-ratelimit-{figure}-{unit}" for unit in ("requests", "tokens") for figure in ("limit", "remaining", "reset")
-)
-EXPOSED = (
-    f"x-request-id, id, backend, server-timing, retry-after, x-tertulia-ignored, {RATES}, x-ratelimit-window".encode()
-)
+OURS = ("x-request-id", "id", "backend", "server-timing", "retry-after", "x-tertulia-ignored", *RATES)
+EXPOSED = ", ".join(OURS).encode()
 
 
 class Reply:

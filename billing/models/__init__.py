@@ -1,4 +1,4 @@
-"""What was consumed and what it costs. Only `billing.ledger` writes the log and the roll-ups, only `billing.tiers` limits."""
+"""What was consumed, what it costs and how much may be. Only `billing.ledger` writes the log and the roll-ups."""
 
 from billing.models.limits import KeyLimit, MemberLimit, TeamTier, Tier
 from billing.models.log import DeadLetter, Origin, Outcome, Source, UsageRecord

@@ -168,6 +168,24 @@ USAGE: Json = {
     "currency": "EUR",
     "today": _DAY,
     "month": {**_DAY, "start": 1761955200, "end": 1764547200},
+    "limits": [
+        {
+            "of": "team",
+            "window": "requests-per-minute",
+            "limit": 60,
+            "used": 3,
+            "remaining": 57,
+            "reset": 1764075640,
+        },
+        {
+            "of": "key",
+            "window": "tokens-per-day",
+            "limit": 100000,
+            "used": 23300,
+            "remaining": 76700,
+            "reset": 1764111600,
+        },
+    ],
     "as_of": 1764075600,
 }
 
