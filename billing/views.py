@@ -14,7 +14,9 @@ from accounts.models import ApiKey, Team
 from billing import captions, charts
 from billing.exports import write_csv
 from billing.forms import UsageForm, View
+from billing.limit_words import phrases
 from billing.reports import Group, Report, Sums, usage, week_of_key, week_of_team
+from billing.tiers import bounds_of_key
 
 
 @require_GET
@@ -46,7 +48,8 @@ def key_usage(request: HttpRequest, pk: int) -> HttpResponse:
     key = get_object_or_404(ApiKey.objects.select_related("team"), pk=pk)
     team_for(request.user, key.team.slug)
     week = week_of_key(key, now=timezone.now())
-    return render(request, "billing/usage.html#key-week", _week_context(week.sums, week.total))
+    context = _week_context(week.sums, week.total) | {"limits": phrases(bounds_of_key(key))}
+    return render(request, "billing/usage.html#key-week", context)
 
 
 @require_GET

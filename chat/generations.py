@@ -27,7 +27,7 @@ from chat.models import Generation
 from gateway.answers import said
 from gateway.completions import Ask, Call, Events, Head, stream
 from gateway.engines.facts import Kind
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, OverLimit
 
 SAVE_EVERY = 0.5  # seconds
 HEARTBEAT_EVERY = 10.0
@@ -178,6 +178,8 @@ class Run:
         match reader.exception():
             case None:
                 return End(Generation.State.DONE)
+            case OverLimit() as error:
+                return End(Generation.State.FAILED, f"{error.error_code}:{error.limit}"[:64])
             case GatewayError() as error:
                 return End(Generation.State.FAILED, (error.error_code or "internal_error")[:64])
             case BillingError():

@@ -5,9 +5,10 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from gateway.allowances import RATES
 from gateway.idempotency import LONGEST, NAME
 from gateway.openapi import examples
-from gateway.openapi.failures import RATES, responses
+from gateway.openapi.failures import responses
 from gateway.openapi.requests import ref
 
 type Json = dict[str, Any]

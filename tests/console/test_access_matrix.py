@@ -13,6 +13,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts.models import AuditEntry, Role, Team, User
+from billing.tiers import add_tier
+from billing.windows import Bounds
 from chat.conversations import Question, start
 from chat.models import Message
 from gateway.models import Engine, EngineType, ServedModel
@@ -37,6 +39,12 @@ GET = {
     "billing:usage-csv": (DOOR, 404, 200, 200, 200),
     "billing:key-usage": (DOOR, 404, 200, 200, 200),
     "billing:team-week": (DOOR, 404, 200, 200, 200),
+    "billing:limits": (DOOR, 404, 403, 200, 200),
+    "billing:key-limits": (DOOR, 404, 403, 403, 200),
+    "billing:member-limits": (DOOR, 404, 403, 403, 200),
+    "billing:tiers": (DOOR, 404, 404, 404, 200),
+    "billing:tier": (DOOR, 404, 404, 404, 200),
+    "billing:remove-tier": (DOOR, 404, 404, 404, 200),
     "gateway:models": (DOOR, 404, 403, 200, 200),
     "gateway:reference": (DOOR, 200, 200, 200, 200),
     "gateway:engines": (DOOR, 404, 404, 404, 200),
@@ -52,6 +60,13 @@ POST = {
     "accounts:team-settings": (DOOR, 404, 403, 403, 422),
     "accounts:revoke-key": (DOOR, 404, 403, 404, 302),
     "console:new-key": (DOOR, 404, 403, 422, 422),
+    "billing:key-limits": (DOOR, 404, 403, 403, 302),
+    "billing:member-limits": (DOOR, 404, 403, 403, 302),
+    "billing:tiers": (DOOR, 404, 404, 404, 422),
+    "billing:load-tiers": (DOOR, 404, 404, 404, 302),
+    "billing:tier": (DOOR, 404, 404, 404, 422),
+    "billing:give-tier": (DOOR, 404, 404, 404, 302),
+    "billing:remove-tier": (DOOR, 404, 404, 404, 302),
     "gateway:try": (DOOR, 200, 403, 200, 200),
     "gateway:add-engine": (DOOR, 404, 404, 404, 422),
     "gateway:engine": (DOOR, 404, 404, 404, 422),
@@ -76,11 +91,19 @@ class Things:
     model: int
     conversation: uuid.UUID
     answer: int
+    tier: int
+    member: int
 
     def arguments(self, name: str) -> dict[str, object]:
         room = name.partition(":")[0]
         pk = {"accounts": self.key, "billing": self.key, "gateway": self.engine, "chat": self.conversation}.get(room)
-        pk = self.model if name == "gateway:model" else pk
+        pk = {
+            "gateway:model": self.model,
+            "billing:member-limits": self.member,
+            "billing:tier": self.tier,
+            "billing:give-tier": self.tier,
+            "billing:remove-tier": self.tier,
+        }.get(name, pk)
         return {"slug": "red", "pk": pk, "token": "made-up", "answer": self.answer}
 
 
@@ -91,7 +114,9 @@ def things(red: Team, alice: User) -> Things:
     question = Question(text="How are you?", model="demo", client_id=uuid.uuid4())
     conversation = start(user=alice, team=red, question=question)
     answer = Message.objects.get(conversation=conversation, author=Message.Author.ASSISTANT)
-    return Things(make_key(red, owner=alice).key.pk, engine.pk, model.pk, conversation.pk, answer.pk)
+    key = make_key(red, owner=alice).key
+    tier = add_tier(name="Small", bounds=Bounds(requests_per_minute=60), by=None)
+    return Things(key.pk, engine.pk, model.pk, conversation.pk, answer.pk, tier.pk, alice.pk)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from accounts.models import Team
 from billing.ledger import ensure_partitions
@@ -92,7 +93,9 @@ def test_sixty_a_minute_of_a_fleet(engine: FaultEngine, red: Team, folders: list
     limit_key(key=issued.key, bounds=Bounds(requests_per_minute=60), by=None)
     with ExitStack() as stack:
         more = {"REDIS_URL": stack.enter_context(RedisServer()).url} if together else {}
-        servers = [LiveServer(data=folder, WORKERS=str(WORKERS), **more) for folder in folders]
+        servers = [
+            LiveServer(data=folder, SECRET_KEY=settings.SECRET_KEY, WORKERS=str(WORKERS), **more) for folder in folders
+        ]
         for server in servers:
             stack.enter_context(server)
         answers = asyncio.run(ask_all([server.port for server in servers], issued.secret, 200, over=10))
@@ -125,7 +128,7 @@ def test_five_hundred_at_once_are_answered_or_told_when_to_come_again(
         few = await stay()
         return list(await asyncio.gather(*calls)), few
 
-    with LiveServer(data=folders[0]) as server:
+    with LiveServer(data=folders[0], SECRET_KEY=settings.SECRET_KEY) as server:
         many, few = asyncio.run(crowd(server.port))
         calm = asyncio.run(ask(server.port, reds))
     found = Counter(answer.status for answer in many)
