@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from billing.models import Tier
-from billing.windows import WINDOWS, Bounds, Standing, Window
+from billing.windows import MINUTE, WINDOWS, Bounds, Standing, Window
 
 # What a number of it in its time is called. Functions, since each has a plural of its own.
 _PHRASES: dict[str, Callable[[int], str]] = {
@@ -40,6 +40,10 @@ class Shown:
     limit: int
     share: int
     resets: dt.datetime | None
+
+    @property
+    def is_soon(self) -> bool:
+        return self.resets is not None and (self.resets - timezone.now()).total_seconds() < MINUTE
 
     @property
     def state(self) -> str:
@@ -72,7 +76,7 @@ def refused(limit: str) -> str:
     name, _colon, until = rest.partition(":")
     if whose not in WHOSE or name not in _NAMES or not until.isdigit():
         return ""
-    words = {"window": label(_NAMES[name]), "whose": WHOSE[whose], "when": _when(int(until))}
+    words = {"window": label(_NAMES[name]).lower(), "whose": WHOSE[whose], "when": _when(int(until))}
     return _("A limit %(whose)s is reached: %(window)s. Your question is kept; ask again %(when)s.") % words
 
 
