@@ -106,30 +106,25 @@ class Counters:
         `processes` share each limit. The standings are those with the call in.
         """
         now, beat = time(), monotonic()
+        seen: list[tuple[Subject, Rule, float, float]] = []
         full: Full | None = None
         for subject in subjects:
-            if full := self._full(subject, processes, now, beat):
-                break
-        else:
+            meter, day = self._meter(subject.name), subject.days.end(now)
+            for rule in subject.rules:
+                used, reset = _read(meter, rule.window, day, now, beat)
+                limit = rule.limit if processes == 1 else rule.share(processes)
+                if used >= limit and full is None:
+                    wait = meter.sliding.wait(limit, beat) if rule.window.slides else max(0.0, reset - now)
+                    full = Full(Standing(subject, rule, rule.limit, reset), wait)
+                seen.append((subject, rule, used, reset))
+        if full is None:
             self._count_in(subjects, now, beat)
-        return self.standings(subjects, processes, now, beat), full
+            return [_stands(*one, one[1].window.counts_calls, processes) for one in seen], None
+        return [_stands(*one, 0, processes) for one in seen], full
 
     def count_in(self, subjects: Iterable[Subject]) -> None:
         """A call that others have let in."""
         self._count_in(subjects, time(), monotonic())
-
-    def _full(self, subject: Subject, processes: int, now: float, beat: float) -> Full | None:
-        meter = self._meter(subject.name)
-        for rule in subject.rules:
-            limit = rule.limit if processes == 1 else rule.share(processes)
-            used, reset = _read(meter, rule.window, subject, now, beat)
-            if used < limit:
-                continue
-            standing = Standing(subject, rule, rule.limit, reset)
-            if rule.window.slides:
-                return Full(standing, meter.sliding.wait(limit, beat))
-            return Full(standing, max(0.0, reset - now))
-        return None
 
     def _count_in(self, subjects: Iterable[Subject], now: float, beat: float) -> None:
         for subject in subjects:
@@ -178,23 +173,15 @@ class Counters:
             window = meter.window(name)
             window.add(number, max(0, known - window.used(number)))
 
-    def standings(
-        self,
-        subjects: Iterable[Subject],
-        processes: int = 1,
-        now: float | None = None,
-        beat: float | None = None,
-    ) -> list[Standing]:
+    def standings(self, subjects: Iterable[Subject], processes: int = 1) -> list[Standing]:
         """Where a limit is shared by processes, the use of this one stands for that of all."""
-        now = time() if now is None else now
-        beat = monotonic() if beat is None else beat
-        found = []
-        for subject in subjects:
-            meter = self._meter(subject.name)
-            for rule in subject.rules:
-                used, reset = _read(meter, rule.window, subject, now, beat)
-                found.append(Standing(subject, rule, _of_all(floor(used), rule, processes), reset))
-        return found
+        now, beat = time(), monotonic()
+        return [
+            _stands(subject, rule, *_read(meter, rule.window, day, now, beat), 0, processes)
+            for subject in subjects
+            for meter, day in ((self._meter(subject.name), subject.days.end(now)),)
+            for rule in subject.rules
+        ]
 
     def clear(self) -> None:
         self._meters.clear()
@@ -207,26 +194,26 @@ class Counters:
         return found
 
 
-def _read(meter: Meter, window: Window, subject: Subject, now: float, beat: float) -> tuple[float, float]:
+def _read(meter: Meter, window: Window, day: int, now: float, beat: float) -> tuple[float, float]:
     """What is used, and the moment at which the window ends."""
-    match window.span:
-        case "minute" if window.slides:
-            return meter.sliding.used(beat), now + meter.sliding.end(beat) - beat
-        case "minute":
-            number = int(now // MINUTE)
-            return meter.window(window.name).used(number), (number + 1) * MINUTE
-        case "hour":
-            number = int(now // HOUR)
-            return meter.window(window.name).used(number), (number + 1) * HOUR
-        case "day":
-            end = subject.days.end(now)
-            return meter.window(window.name).used(end), end
-        case _:
-            return meter.running, 0
+    span = window.span
+    if span == "day":
+        return meter.window(window.name).used(day), day
+    if window.slides:
+        return meter.sliding.used(beat), now + meter.sliding.end(beat) - beat
+    if not span:
+        return meter.running, 0
+    length = MINUTE if span == "minute" else HOUR
+    number = int(now // length)
+    return meter.window(window.name).used(number), (number + 1) * length
+
+
+def _stands(subject: Subject, rule: Rule, used: float, reset: float, more: int, processes: int) -> Standing:
+    """`more` calls were counted in since it was read."""
+    whole = floor(used) + more
+    return Standing(subject, rule, whole if processes == 1 else _of_all(whole, rule, processes), reset)
 
 
 def _of_all(used: int, rule: Rule, processes: int) -> int:
-    if processes == 1:
-        return used
     share = rule.share(processes)
     return rule.limit if used >= share else used * rule.limit // share

@@ -227,5 +227,5 @@ def _by_subject(subjects: list[Subject]) -> dict[str, list[Standing]]:
 
 
 def _row(of: ApiKey | User, bounds: Bounds | None, standings: list[Standing] | None) -> Row:
-    fullest = min(standings, key=lambda one: one.share_left) if standings else None
+    fullest = max(standings, key=lambda one: one.used / one.limit) if standings else None
     return Row(of, phrases(bounds) if bounds else [], shown(fullest) if fullest else None)

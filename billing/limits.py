@@ -72,7 +72,7 @@ class Limiter:
         try:
             await fleet.check()
             self._reached = True
-        except (FleetAway, TimeoutError):
+        except FleetAway:
             logger.warning("Redis cannot be reached; %s until it can", self._share())
         self._keeper = asyncio.create_task(self._keep(fleet), name="limits")
 
@@ -160,7 +160,7 @@ class Limiter:
                         await fleet.renew()
                     continue
                 await fleet.check()
-            except (FleetAway, TimeoutError) as error:
+            except FleetAway as error:
                 if self._reached:
                     self._lost(error)
                 continue

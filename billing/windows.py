@@ -7,7 +7,7 @@ the team's own zone, so that what a day has used here is what the usage page say
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 MINUTE, HOUR = 60, 3600  # seconds
@@ -20,30 +20,26 @@ type SubjectKind = Literal["team", "key", "member"]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`field` is the column that holds its limit, `name` what the API calls it, `slides`: see `billing.counters`."""
+    """`field` is the column that holds its limit, `name` what the API calls it.
+
+    `slides`: see `billing.counters`. `counts_calls`: a call counts in it from its beginning.
+    """
 
     field: str
     name: str
     unit: Unit
     span: Span
-
-    @property
-    def slides(self) -> bool:
-        return self.unit == "requests" and self.span == "minute"
-
-    @property
-    def counts_calls(self) -> bool:
-        """Whether a call counts in it from its beginning."""
-        return self.unit in {"requests", "concurrent"}
+    slides: bool = False
+    counts_calls: bool = False
 
 
 # In the order in which they are looked at: the first that is exceeded refuses.
 WINDOWS = (
-    Window("concurrent_requests", "concurrent-requests", "concurrent", ""),
-    Window("requests_per_minute", "requests-per-minute", "requests", "minute"),
+    Window("concurrent_requests", "concurrent-requests", "concurrent", "", counts_calls=True),
+    Window("requests_per_minute", "requests-per-minute", "requests", "minute", slides=True, counts_calls=True),
     Window("tokens_per_minute", "tokens-per-minute", "tokens", "minute"),
     Window("output_tokens_per_hour", "output-tokens-per-hour", "output", "hour"),
-    Window("requests_per_day", "requests-per-day", "requests", "day"),
+    Window("requests_per_day", "requests-per-day", "requests", "day", counts_calls=True),
     Window("tokens_per_day", "tokens-per-day", "tokens", "day"),
     Window("output_tokens_per_day", "output-tokens-per-day", "output", "day"),
 )
@@ -112,8 +108,7 @@ class Subject:
     days: Days
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """One window at one moment. `reset`: seconds since the epoch at which it ends; 0 for what is no window of time."""
 
     subject: Subject
@@ -129,9 +124,9 @@ class Standing:
     def remaining(self) -> int:
         return max(0, self.rule.limit - self.used)
 
-    @property
-    def share_left(self) -> float:
-        return self.remaining / self.rule.limit
+    def is_fuller_than(self, other: "Standing") -> bool:
+        """Whether less of its limit is left."""
+        return self.used * other.rule.limit > other.used * self.rule.limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def headers(standings: Iterable[Standing]) -> Headers:
             continue
         family = "requests" if unit == "requests" else "tokens"
         known = found.get(family)
-        if known is None or standing.share_left < known.share_left:
+        if known is None or standing.is_fuller_than(known):
             found[family] = standing
     told: Headers = []
     for family in ("requests", "tokens"):

@@ -65,6 +65,11 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def empty(self) -> None:
         from redis import Redis
 

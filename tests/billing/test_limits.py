@@ -268,4 +268,4 @@ def standing() -> Standing:
 
 
 def test_nothing_is_left_where_more_was_used_than_may_be(standing: Standing) -> None:
-    assert (standing.remaining, standing.share_left) == (0, 0)
+    assert standing.remaining == 0
