@@ -1,4 +1,4 @@
-"""What the log knows of the hours and days that are open now: where a process that begins takes up its counts."""
+"""What the log knows of the hours and days that are open now: where the counts of a subject begin."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -7,37 +7,37 @@ from datetime import UTC, datetime
 from django.db.models import Sum
 from django.utils import timezone
 
-from billing.limits import limiter
 from billing.models import UsageQuarter
-from billing.windows import HOUR, Rules, Subject
+from billing.windows import HOUR, Consumed, Subject
 
 LONG = {"hour", "day"}
 
 type Sums = dict[str, Counter[str]]  # by the subject's name
 
 
-def remember(rules: Rules) -> None:
-    """Counts of before this process began, as far as they were shipped. In a fleet without Redis, its share of them.
-
-    Call it before anybody is let in. Two questions to the database for each zone that teams live in.
-    """
+def consumed(subjects: Iterable[Subject]) -> list[Consumed]:
+    """As far as it was shipped. Two questions to the database for each zone that teams live in."""
     by_zone: defaultdict[str, list[Subject]] = defaultdict(list)
-    for subject in rules:
+    for subject in subjects:
         if any(rule.window.span in LONG for rule in subject.rules):
             by_zone[subject.days.zone].append(subject)
-    now, share = timezone.now().timestamp(), limiter.workers
-    for subjects in by_zone.values():
-        hour = _sums(subjects, now // HOUR * HOUR)
-        day = _sums(subjects, subjects[0].days.ends(now)[0])
-        for subject in subjects:
+    now = timezone.now().timestamp()
+    found = []
+    for alike in by_zone.values():
+        hour = _sums(alike, now // HOUR * HOUR)
+        day = _sums(alike, alike[0].days.ends(now)[0])
+        for subject in alike:
             today = day[subject.name]
-            limiter.counters.at_least(
-                subject,
-                hour_output=hour[subject.name]["completion"] // share,
-                requests=today["requests"] // share,
-                tokens=(today["prompt"] + today["completion"]) // share,
-                output=today["completion"] // share,
+            found.append(
+                Consumed(
+                    subject,
+                    hour_output=hour[subject.name]["completion"],
+                    requests=today["requests"],
+                    tokens=today["prompt"] + today["completion"],
+                    output=today["completion"],
+                )
             )
+    return found
 
 
 def _sums(subjects: Iterable[Subject], since: float) -> Sums:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from math import floor
 from time import monotonic, time
 
-from billing.windows import HOUR, MINUTE, Rule, Standing, Subject, Window
+from billing.windows import HOUR, MINUTE, Consumed, Rule, Standing, Subject, Window
 
 
 @dataclass(slots=True)
@@ -160,18 +160,18 @@ class Counters:
             meter.window("tokens-per-day").add(day, tokens)
             meter.window("output-tokens-per-day").add(day, output)
 
-    def at_least(self, subject: Subject, *, hour_output: int, requests: int, tokens: int, output: int) -> None:
-        """What the log says of this hour and this day, where less was counted here: before this process began."""
+    def at_least(self, known: Consumed, processes: int = 1) -> None:
+        """What the log says, where less was counted here; of a shared limit, this process's share of it."""
         now = time()
-        hour, day, meter = int(now // HOUR), subject.days.end(now), self._meter(subject.name)
-        for name, number, known in (
-            ("output-tokens-per-hour", hour, hour_output),
-            ("requests-per-day", day, requests),
-            ("tokens-per-day", day, tokens),
-            ("output-tokens-per-day", day, output),
+        hour, day, meter = int(now // HOUR), known.subject.days.end(now), self._meter(known.subject.name)
+        for name, number, amount in (
+            ("output-tokens-per-hour", hour, known.hour_output),
+            ("requests-per-day", day, known.requests),
+            ("tokens-per-day", day, known.tokens),
+            ("output-tokens-per-day", day, known.output),
         ):
             window = meter.window(name)
-            window.add(number, max(0, known - window.used(number)))
+            window.add(number, max(0, amount // processes - window.used(number)))
 
     def standings(self, subjects: Iterable[Subject], processes: int = 1) -> list[Standing]:
         """Where a limit is shared by processes, the use of this one stands for that of all."""

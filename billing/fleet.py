@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from billing.counters import Full
 from billing.errors import BadFleet, FleetAway
-from billing.windows import Standing, Subject
+from billing.windows import Consumed, Standing, Subject
 
 PREFIX = "tertulia:limits:"
 TIMEOUT = 0.25  # seconds that Redis has for an answer
@@ -132,6 +132,27 @@ return 1
 """
 )
 
+# What the log says, where less was counted.
+_AT_LEAST = (
+    _COMMON
+    + """
+for place, subject in ipairs(ask.subjects) do
+  local key = KEYS[place]
+  local meter, hour = meter_of(key), window('hour')
+  local day = window('day', subject.ends)
+  local function least(name, number, amount)
+    local more = amount - used_of(meter, name, number)
+    if more > 0 then keep(key, meter, name, number, more) end
+  end
+  least('output-tokens-per-hour', hour, subject.hour)
+  least('requests-per-day', day, subject.requests)
+  least('tokens-per-day', day, subject.tokens)
+  least('output-tokens-per-day', day, subject.output)
+end
+return 1
+"""
+)
+
 _RENEW = """
 local clock = redis.call('TIME')
 local until_then = clock[1] * 1000 + math.floor(clock[2] / 1000) + ARGV[1]
@@ -228,6 +249,24 @@ class Fleet:
         }
         await self._ask(_SETTLE, keys(subjects), [json.dumps(ask)])
 
+    async def at_least(self, found: Sequence[Consumed]) -> None:
+        """Never lowers a count."""
+        now = time.time()
+        for place in range(0, len(found), BATCH):
+            part = found[place : place + BATCH]
+            told = [
+                {
+                    "ends": one.subject.days.ends(now),
+                    "hour": one.hour_output,
+                    "requests": one.requests,
+                    "tokens": one.tokens,
+                    "output": one.output,
+                }
+                for one in part
+            ]
+            names = [f"{PREFIX}{one.subject.name}" for one in part]
+            await self._ask(_AT_LEAST, names, [json.dumps({"subjects": told})])
+
     async def renew(self) -> None:
         """The leases of the calls that run here. Call it several times in a lease's time."""
         pairs = [(name, call) for call, names in self._calls.items() for name in names]
@@ -288,7 +327,7 @@ class Fleet:
         answers = await self._round_trip(batch)
         unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            for script in (_TAKE, _SETTLE, _RENEW):
+            for script in (_TAKE, _SETTLE, _AT_LEAST, _RENEW):
                 await self._client.script_load(script)
             again = await self._round_trip([batch[place] for place in unknown])
             for place, answer in zip(unknown, again, strict=True):

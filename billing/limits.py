@@ -15,7 +15,7 @@ from billing.counters import Counters, Full
 from billing.errors import FleetAway, LimitReached
 from billing.fleet import LEASE, Fleet
 from billing.records import Counts
-from billing.windows import Standing, Subject
+from billing.windows import Consumed, Standing, Subject
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +110,16 @@ class Limiter:
         standings, full = self.counters.take(subjects, self.workers)
         _refuse(full, standings)
         return Taken(subjects, standings, self)
+
+    async def take_up(self, found: Sequence[Consumed]) -> None:
+        """What the log knows of subjects that were not counted before. It never lowers a count."""
+        for one in found:
+            self.counters.at_least(one, self.workers)
+        if found and self._reached and self._fleet is not None:
+            try:
+                await self._fleet.at_least(found)
+            except FleetAway as error:
+                self._lost(error)
 
     def settled(self, taken: Taken, counts: Counts) -> None:
         self.counters.let_go(taken.subjects)

@@ -130,6 +130,17 @@ class Standing(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Consumed:
+    """Of a subject, in the hour and the day that are open: output tokens; requests, tokens and output tokens."""
+
+    subject: Subject
+    hour_output: int
+    requests: int
+    tokens: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """Every limit there is. `teams` and `keys` by id, `members` by team and user id."""
 
@@ -145,6 +156,11 @@ class Rules:
             self.members.get((team_id, member_id)) if member_id is not None and self.members else None,
         )
         return tuple(one for one in found if one is not None) if any(found) else ()
+
+    def without(self, others: "Rules") -> "list[Subject]":
+        """The subjects that the others have no rules for."""
+        known = {one.name for one in others}
+        return [one for one in self if one.name not in known]
 
     def __iter__(self) -> Iterator[Subject]:
         yield from self.teams.values()

@@ -20,10 +20,11 @@ from accounts.database import in_database
 from accounts.errors import UnreadableSecret
 from accounts.keys import load_callers
 from accounts.secrets import decrypt
-from billing.consumed import remember
+from billing.consumed import consumed
+from billing.limits import limiter
 from billing.prices import PriceBook, load_prices
 from billing.tiers import load_rules
-from billing.windows import NO_RULES, Rules
+from billing.windows import NO_RULES, Consumed, Rules
 from gateway import running
 from gateway.engines.facts import EngineFacts, Route
 from gateway.errors import Unavailable
@@ -105,9 +106,8 @@ class Holder:
             logger.debug("PostgreSQL is away; the last snapshot stays in use")
 
     async def _look(self) -> None:
-        known = self._snapshot.revision if self._snapshot else None
         try:
-            loaded = await in_database(_load_if_moved, known)
+            loaded = await in_database(_load_if_moved, self._snapshot)
         except (DatabaseError, psycopg.Error):
             if self.fresh:
                 logger.warning("PostgreSQL cannot be reached; keys and models already known stay in use")
@@ -115,8 +115,10 @@ class Holder:
             return
         self.fresh, self._reached = True, monotonic()
         if loaded is not None:
-            self._snapshot = loaded
-            _cut_revoked(loaded)
+            snapshot, used = loaded
+            await limiter.take_up(used)  # before it binds anybody
+            self._snapshot = snapshot
+            _cut_revoked(snapshot)
 
     def _loop_lock(self) -> asyncio.Lock:
         loop = asyncio.get_running_loop()
@@ -128,15 +130,14 @@ class Holder:
 holder = Holder()
 
 
-def _load_if_moved(known: int | None) -> Snapshot | None:
+def _load_if_moved(known: Snapshot | None) -> tuple[Snapshot, list[Consumed]] | None:
+    """The new snapshot, and what was used today by those who were not limited before."""
     # The revision is read first: a change that commits meanwhile is loaded again, never missed.
     number = revision.current()
-    if number == known:
+    if known is not None and number == known.revision:
         return None
     snapshot = load(number)
-    if known is None:
-        remember(snapshot.limits)  # nobody is let in yet
-    return snapshot
+    return snapshot, consumed(snapshot.limits.without(known.limits if known else NO_RULES))
 
 
 def load(number: int) -> Snapshot:

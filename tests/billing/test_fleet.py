@@ -12,7 +12,7 @@ from billing import fleet, limits
 from billing.errors import BadFleet, LimitReached
 from billing.limits import Counting, Limiter, Taken
 from billing.records import NOTHING, Counts
-from billing.windows import Bounds, Days, Subject
+from billing.windows import Bounds, Consumed, Days, Subject
 from tests.redisd import RedisServer
 
 WORKERS = 4
@@ -184,6 +184,22 @@ def test_processes_whose_clocks_disagree_count_the_same_windows(
             assert len(await crowd([here], 9, whose)) == 0
 
     offset = time.time() - time.monotonic()
+    asyncio.run(work())
+
+
+@pytest.mark.spec("U4")
+def test_what_the_log_knows_is_taken_up_together_and_lowers_nothing(server: RedisServer) -> None:
+    whose = subject(requests_per_day=10, tokens_per_day=1000, output_tokens_per_day=500, output_tokens_per_hour=100)
+
+    async def work() -> None:
+        async with processes(server, 2) as (here, there):
+            await here.take_up([Consumed(whose, hour_output=20, requests=7, tokens=90, output=30)])
+            assert [one.used for one in await told(there, whose)] == [20, 7, 90, 30]
+            (await there.take([whose])).settle(counts(50, 50))
+            await settled(there)
+            await there.take_up([Consumed(whose, hour_output=20, requests=7, tokens=95, output=99)])
+            assert [one.used for one in await told(here, whose)] == [70, 8, 190, 99]
+
     asyncio.run(work())
 
 

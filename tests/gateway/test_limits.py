@@ -9,6 +9,7 @@ from accounts.models import ApiKey, Team, User
 from billing.limits import limiter
 from billing.tiers import add_tier, give_tier, limit_key, limit_member
 from billing.windows import Bounds
+from gateway.snapshot import holder
 from tests.factories import make_key
 from tests.gateway.conftest import Api
 
@@ -194,3 +195,14 @@ def test_a_limit_that_is_changed_holds_at_once_and_remembers(api: Api) -> None:
     limit_key(key=key, bounds=Bounds(), by=None)
     api.reload()
     assert api.chat().status_code == 200
+
+
+@pytest.mark.spec("U4")
+def test_who_is_limited_in_the_middle_of_a_day_has_used_what_he_has_used(api: Api) -> None:
+    for _ in range(3):
+        api.chat()
+    api.rows(3)
+    key = ApiKey.objects.select_related("team").get()
+    limit_key(key=key, bounds=Bounds(requests_per_day=4), by=None)
+    api.run(holder.refresh())
+    assert [api.chat().status_code for _ in range(2)] == [200, 429]
