@@ -108,18 +108,18 @@ def test_calls_of_a_process_that_died_are_let_go_and_those_of_the_living_are_not
     monkeypatch.setattr(fleet, "LEASE", 0.6)
     monkeypatch.setattr(limits, "RENEW_EVERY", 0.1)
     monkeypatch.setattr(limits, "LOOK_AGAIN", 0.1)
-    dying, living = subject("key/1", concurrent_requests=1), subject("key/2", concurrent_requests=1)
+    whose = subject(concurrent_requests=2)
 
     async def work() -> None:
         async with processes(server, 2) as (here, there):
             assert here._keeper
-            assert isinstance(await take(here, dying), Taken)
-            assert isinstance(await take(there, living), Taken)
+            assert isinstance(await take(here, whose), Taken)
+            assert isinstance(await take(there, whose), Taken)
+            assert isinstance(await take(there, whose), LimitReached)
             here._keeper.cancel()  # as a kill would
-            assert isinstance(await take(there, dying), LimitReached)
             await asyncio.sleep(1.5)
-            assert isinstance(await take(there, dying), Taken)
-            assert isinstance(await take(here, living), LimitReached)
+            assert isinstance(await take(there, whose), Taken)
+            assert isinstance(await take(there, whose), LimitReached)
 
     asyncio.run(work())
 

@@ -15,6 +15,9 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import Team, User
+from billing.models import Tier
+from billing.presets import PRESETS
+from billing.tiers import give_tier, load_preset
 from gateway.models import Engine, ServedModel
 from tests.browser.conftest import Visitor
 from tests.browser.month import write_a_month
@@ -47,7 +50,10 @@ def server(database: None) -> Iterator[LiveServer]:
 
 @pytest.fixture
 def lived_in(visitor: Visitor, alice: User, red: Team, server: LiveServer) -> Page:
-    """A console that was used a little: a few conversations, two keys, some calls."""
+    """A console that was used a little: a few conversations, two keys, some calls, tiers."""
+    for preset in PRESETS:
+        load_preset(preset=preset, by=None)
+    give_tier(team=red, tier=Tier.objects.get(name="Saptiva Free"), by=None)
     alice.name = "Alice Ferrer"
     alice.save(update_fields=["name"])
     write_a_month(team=red, member=alice, keys=[make_key(red, name=name).key for name in ["archive", "website"]])
@@ -79,6 +85,9 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "keys": reverse("accounts:keys", args=[red.slug]),
         "new-key": reverse("console:new-key", args=[red.slug]),
         "usage": reverse("billing:usage", args=[red.slug]),
+        "limits": reverse("billing:limits", args=[red.slug]),
+        "tiers": reverse("billing:tiers"),
+        "tier": reverse("billing:tier", args=[Tier.objects.get(name="Saptiva Free").pk]),
         "models": reverse("gateway:models", args=[red.slug]),
         "settings": reverse("accounts:team-settings", args=[red.slug]),
         "engines": reverse("gateway:engines"),
