@@ -20,148 +20,13 @@ from uuid import uuid4
 
 from billing.counters import Full
 from billing.errors import BadFleet, FleetAway
+from billing.fleet_scripts import AT_LEAST, RENEW, SETTLE, TAKE
 from billing.windows import Consumed, Standing, Subject
 
 PREFIX = "tertulia:limits:"
 TIMEOUT = 0.25  # seconds that Redis has for an answer
 BATCH = 128  # questions at most that go out together
 LEASE = 30.0  # seconds that a call of a dead process goes on being counted as running
-
-# What every script begins with. A day is told by its end: the first of the three given ones that lies ahead.
-_COMMON = """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local ask = cjson.decode(ARGV[1])
-local MINUTE, HOUR = 60000, 3600000
-local function meter_of(key)
-  local raw, found = redis.call('HGETALL', key), {}
-  for place = 1, #raw, 2 do found[raw[place]] = tonumber(raw[place + 1]) end
-  return found
-end
-local function slide(meter)
-  local began, previous, current = meter.began or 0, meter.previous or 0, meter.current or 0
-  local age = now - began
-  if age < 0 or age >= 2 * MINUTE or (age >= MINUTE and current == 0) then return now, 0, 0 end
-  if age >= MINUTE then return began + MINUTE, current, 0 end
-  return began, previous, current
-end
-local function window(span, ends)
-  if span == 'minute' then local number = math.floor(now / MINUTE); return number, (number + 1) * MINUTE end
-  if span == 'hour' then local number = math.floor(now / HOUR); return number, (number + 1) * HOUR end
-  for _, last in ipairs(ends) do if now < last * 1000 then return last, last * 1000 end end
-  return ends[3], ends[3] * 1000
-end
-local function used_of(meter, name, number)
-  return meter[name .. ':n'] == number and meter[name .. ':c'] or 0
-end
-local function keep(key, meter, name, number, amount)
-  local count = math.max(0, used_of(meter, name, number) + amount)
-  redis.call('HSET', key, name .. ':n', number, name .. ':c', count)
-  redis.call('EXPIRE', key, 180000)
-end
-"""
-
-# With `call` it is an admission, without it a look.
-_TAKE = (
-    _COMMON
-    + """
-local meters, full, seen = {}, nil, {}
-for place, subject in ipairs(ask.subjects) do
-  local meter = meter_of(KEYS[2 * place - 1])
-  meters[place] = meter
-  meter.began, meter.previous, meter.current = slide(meter)
-  redis.call('ZREMRANGEBYSCORE', KEYS[2 * place], '-inf', now)
-  for number, rule in ipairs(subject.rules) do
-    local name, unit, span, limit = rule[1], rule[2], rule[3], rule[4]
-    local used, ends, wait
-    if unit == 'concurrent' then
-      used, ends, wait = redis.call('ZCARD', KEYS[2 * place]), 0, 0
-    elseif unit == 'requests' and span == 'minute' then
-      local age = now - meter.began
-      ends, used = meter.began + MINUTE, meter.previous * (1 - age / MINUTE) + meter.current
-      if meter.current < limit then
-        wait = MINUTE - age - MINUTE * (limit - meter.current) / math.max(1, meter.previous)
-      else
-        wait = MINUTE - age + MINUTE * (1 - limit / meter.current)
-      end
-    else
-      local which
-      which, ends = window(span, subject.ends)
-      used, wait = used_of(meter, name, which), ends - now
-    end
-    if used >= limit and not full then full = {place, number, math.max(0, math.ceil(wait))} end
-    table.insert(seen, math.floor(used))
-    table.insert(seen, math.floor(ends))
-  end
-end
-if ask.call and not full then
-  for place, subject in ipairs(ask.subjects) do
-    local key, meter = KEYS[2 * place - 1], meters[place]
-    redis.call('HSET', key, 'began', meter.began, 'previous', meter.previous, 'current', meter.current + 1)
-    keep(key, meter, 'requests-per-day', window('day', subject.ends), 1)
-    redis.call('ZADD', KEYS[2 * place], now + ask.lease, ask.call)
-    redis.call('PEXPIRE', KEYS[2 * place], ask.lease * 2)
-  end
-end
-return {full or {}, seen}
-"""
-)
-
-# What a call came to. `requests` is -1 for one that was refused for another reason.
-_SETTLE = (
-    _COMMON
-    + """
-for place, subject in ipairs(ask.subjects) do
-  local key = KEYS[2 * place - 1]
-  local meter = meter_of(key)
-  redis.call('ZREM', KEYS[2 * place], ask.call)
-  local minute, hour, day = window('minute'), window('hour'), window('day', subject.ends)
-  if ask.tokens > 0 then
-    keep(key, meter, 'tokens-per-minute', minute, ask.tokens)
-    keep(key, meter, 'tokens-per-day', day, ask.tokens)
-    keep(key, meter, 'output-tokens-per-hour', hour, ask.output)
-    keep(key, meter, 'output-tokens-per-day', day, ask.output)
-  end
-  if ask.requests < 0 then
-    local began, previous, current = slide(meter)
-    redis.call('HSET', key, 'began', began, 'previous', previous, 'current', math.max(0, current - 1))
-    keep(key, meter, 'requests-per-day', day, -1)
-  end
-end
-return 1
-"""
-)
-
-# What the log says, where less was counted.
-_AT_LEAST = (
-    _COMMON
-    + """
-for place, subject in ipairs(ask.subjects) do
-  local key = KEYS[place]
-  local meter, hour = meter_of(key), window('hour')
-  local day = window('day', subject.ends)
-  local function least(name, number, amount)
-    local more = amount - used_of(meter, name, number)
-    if more > 0 then keep(key, meter, name, number, more) end
-  end
-  least('output-tokens-per-hour', hour, subject.hour)
-  least('requests-per-day', day, subject.requests)
-  least('tokens-per-day', day, subject.tokens)
-  least('output-tokens-per-day', day, subject.output)
-end
-return 1
-"""
-)
-
-_RENEW = """
-local clock = redis.call('TIME')
-local until_then = clock[1] * 1000 + math.floor(clock[2] / 1000) + ARGV[1]
-for place, key in ipairs(KEYS) do
-  redis.call('ZADD', key, 'XX', until_then, ARGV[place + 1])
-  redis.call('PEXPIRE', key, ARGV[1] * 2)
-end
-return 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +94,7 @@ class Fleet:
         self._numbers += 1
         call, names = f"{self._name}-{self._numbers}", keys(subjects)
         ask = {"call": call, "lease": int(LEASE * 1000), "subjects": _told(subjects)}
-        found = await self._ask(_TAKE, names, [json.dumps(ask)])
+        found = await self._ask(TAKE, names, [json.dumps(ask)])
         standings, full = _understood(subjects, found, taken=not found[0])
         if full is None:
             self._calls[call] = tuple(names[1::2])
@@ -247,7 +112,7 @@ class Fleet:
             "requests": requests,
             "subjects": [{"ends": subject.days.ends(now)} for subject in subjects],
         }
-        await self._ask(_SETTLE, keys(subjects), [json.dumps(ask)])
+        await self._ask(SETTLE, keys(subjects), [json.dumps(ask)])
 
     async def at_least(self, found: Sequence[Consumed]) -> None:
         """Never lowers a count."""
@@ -265,14 +130,14 @@ class Fleet:
                 for one in part
             ]
             names = [f"{PREFIX}{one.subject.name}" for one in part]
-            await self._ask(_AT_LEAST, names, [json.dumps({"subjects": told})])
+            await self._ask(AT_LEAST, names, [json.dumps({"subjects": told})])
 
     async def renew(self) -> None:
         """The leases of the calls that run here. Call it several times in a lease's time."""
         pairs = [(name, call) for call, names in self._calls.items() for name in names]
         for place in range(0, len(pairs), BATCH):
             part = pairs[place : place + BATCH]
-            await self._ask(_RENEW, [name for name, _ in part], [int(LEASE * 1000), *(call for _, call in part)])
+            await self._ask(RENEW, [name for name, _ in part], [int(LEASE * 1000), *(call for _, call in part)])
 
     def look(self, subjects: Sequence[Subject]) -> list[Standing]:
         """For pages: from a thread of theirs, on a connection of its own."""
@@ -290,7 +155,7 @@ class Fleet:
                 decode_responses=True,
             ) as client:
                 ask = json.dumps({"subjects": _told(subjects)})
-                found: Any = client.eval(_TAKE, 2 * len(subjects), *keys(subjects), ask)
+                found: Any = client.eval(TAKE, 2 * len(subjects), *keys(subjects), ask)
         except (RedisError, OSError) as error:
             raise FleetAway(str(error)) from error
         return _understood(subjects, found)[0]
@@ -327,7 +192,7 @@ class Fleet:
         answers = await self._round_trip(batch)
         unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            for script in (_TAKE, _SETTLE, _AT_LEAST, _RENEW):
+            for script in (TAKE, SETTLE, AT_LEAST, RENEW):
                 await self._client.script_load(script)
             again = await self._round_trip([batch[place] for place in unknown])
             for place, answer in zip(unknown, again, strict=True):
