@@ -13,17 +13,23 @@ from gateway.snapshot import Snapshot
 async def admit(
     *, caller: Caller, ask: Ask, request: RequestId, model: str, prompt_estimate: int, snapshot: Snapshot
 ) -> Admission:
-    """Raises the refusal of the first limit, budget or credit that is used up, and then holds nothing.
-
-    Whatever refuses after the limits have let a call in must say so to them: `taken.undo()`.
-    """
+    """Raises the refusal of the first limit, budget or credit that is used up, and then holds nothing."""
     admission = Admission()
-    subjects = snapshot.limits.of(caller.team_id, caller.key_id, caller.member_id)
-    if subjects:
-        try:
-            taken = await limiter.take(subjects)
-        except LimitReached as error:
-            raise refusal(error) from error
-        admission.hold(taken.settle)
-        admission.headers += headers(taken.standings)
+    try:
+        await _within_limits(admission, caller, snapshot)
+    except BaseException:  # also when the caller leaves meanwhile
+        admission.undo()
+        raise
     return admission
+
+
+async def _within_limits(admission: Admission, caller: Caller, snapshot: Snapshot) -> None:
+    subjects = snapshot.limits.of(caller.team_id, caller.key_id, caller.member_id)
+    if not subjects:
+        return
+    try:
+        taken = await limiter.take(subjects)
+    except LimitReached as error:
+        raise refusal(error) from error
+    admission.hold(taken.settle, taken.undo)
+    admission.headers += headers(taken.standings)

@@ -7,6 +7,7 @@ import pytest
 
 from accounts.models import ApiKey, Team, User
 from billing.limits import limiter
+from billing.spool import spool
 from billing.tiers import add_tier, give_tier, limit_key, limit_member
 from billing.windows import Bounds
 from gateway.snapshot import holder
@@ -206,3 +207,11 @@ def test_who_is_limited_in_the_middle_of_a_day_has_used_what_he_has_used(api: Ap
     limit_key(key=key, bounds=Bounds(requests_per_day=4), by=None)
     api.run(holder.refresh())
     assert [api.chat().status_code for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.spec("U4", "F25")
+def test_a_call_that_the_accounts_cannot_take_counts_nowhere(api: Api) -> None:
+    limited(api, requests_per_minute=5, requests_per_day=5, concurrent_requests=5)
+    spool().close()
+    assert api.chat().status_code == 503
+    assert [one["used"] for one in api.client.get("/v1/usage").json()["limits"]] == [0, 0, 0]
