@@ -61,6 +61,12 @@ def this_month(today: date, zone: ZoneInfo) -> Period:
     return Period(today.replace(day=1), today, zone)
 
 
+def whole_month(day: date, zone: ZoneInfo) -> Period:
+    """The month that holds the day, to its end."""
+    first = day.replace(day=1)
+    return Period(first, (first + 31 * DAY).replace(day=1) - DAY, zone)
+
+
 def last_month(today: date, zone: ZoneInfo) -> Period:
     last = today.replace(day=1) - DAY
     return Period(last.replace(day=1), last, zone)

@@ -17,7 +17,7 @@ from accounts.models import ApiKey, Team, User
 from billing.histograms import percentile
 from billing.ids import at_of
 from billing.models import Origin, Outcome, UsageDay, UsageQuarter, UsageRecord
-from billing.periods import HOUR, Period, last_days, this_month
+from billing.periods import HOUR, Period, last_days, whole_month
 
 type Moment = date | datetime  # a day of the team, or the begin of an hour
 
@@ -206,10 +206,10 @@ class KeyUsage:
 
 
 def usage_of_key(key: ApiKey, *, now: datetime) -> tuple[KeyUsage, KeyUsage]:
-    """Today and this month so far, in the team's zone."""
+    """Today and this month, in the team's zone."""
     zone = ZoneInfo(key.team.time_zone)
     today = now.astimezone(zone).date()
-    return _of_key(key, last_days(1, today, zone)), _of_key(key, this_month(today, zone))
+    return _of_key(key, last_days(1, today, zone)), _of_key(key, whole_month(today, zone))
 
 
 def _of_key(key: ApiKey, period: Period) -> KeyUsage:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from billing import budget_views, price_views, request_views, views
+from billing import budget_views, limit_views, price_views, request_views, views
 
 app_name = "billing"
 urlpatterns = [
@@ -13,6 +13,14 @@ urlpatterns = [
     path("operator/credit/", budget_views.credits_page, name="credits"),
     path("operator/credit/<slug:credited>/", budget_views.credit_page, name="credit"),
     path("operator/credit/<slug:credited>/binding/", budget_views.credit_binding, name="credit-binding"),
+    path("t/<slug:slug>/limits/", limit_views.limits, name="limits"),
+    path("t/<slug:slug>/limits/keys/<int:pk>/", limit_views.key_limits, name="key-limits"),
+    path("t/<slug:slug>/limits/members/<int:pk>/", limit_views.member_limits, name="member-limits"),
+    path("operator/tiers/", limit_views.tiers, name="tiers"),
+    path("operator/tiers/load/", limit_views.load, name="load-tiers"),
+    path("operator/tiers/<int:pk>/", limit_views.tier, name="tier"),
+    path("operator/tiers/<int:pk>/teams/", limit_views.give, name="give-tier"),
+    path("operator/tiers/<int:pk>/remove/", limit_views.remove, name="remove-tier"),
     path("usage/keys/<int:pk>/", views.key_usage, name="key-usage"),
     path("operator/prices/", price_views.prices, name="prices"),
     path("operator/prices/add/", price_views.add, name="add-price"),

@@ -14,8 +14,10 @@ from accounts.models import ApiKey, Team
 from billing import captions, charts
 from billing.exports import plain, write_csv
 from billing.forms import UsageForm, View
+from billing.limit_words import phrases
 from billing.refusals import Refused, refused
 from billing.reports import NONE, Group, Report, Sums, key_labels, usage, week_of_key, week_of_team
+from billing.tiers import bounds_of_key
 
 
 @require_GET
@@ -47,7 +49,8 @@ def key_usage(request: HttpRequest, pk: int) -> HttpResponse:
     key = get_object_or_404(ApiKey.objects.select_related("team"), pk=pk)
     team_for(request.user, key.team.slug)
     week = week_of_key(key, now=timezone.now())
-    return render(request, "billing/usage.html#key-week", _week_context(week.sums, week.total))
+    context = _week_context(week.sums, week.total) | {"limits": phrases(bounds_of_key(key))}
+    return render(request, "billing/usage.html#key-week", context)
 
 
 @require_GET

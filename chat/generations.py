@@ -27,7 +27,7 @@ from chat.models import Generation
 from gateway.answers import said
 from gateway.completions import Ask, Call, Events, Head, stream
 from gateway.engines.facts import Kind
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, OverLimit
 from gateway.refused import note
 
 SAVE_EVERY = 0.5  # seconds
@@ -179,6 +179,8 @@ class Run:
         match reader.exception():
             case None:
                 return End(Generation.State.DONE)
+            case OverLimit() as error:
+                return End(Generation.State.FAILED, f"{error.error_code}:{error.limit}"[:64])
             case GatewayError() as error:
                 note(self._call, error, status=error.status)
                 return End(Generation.State.FAILED, (error.error_code or "internal_error")[:64])

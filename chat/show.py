@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing.limit_words import refused
 from chat.conversations import Turn, group_by_day
 from chat.markdown import render
 from chat.models import Conversation, Generation, Message
@@ -52,6 +53,10 @@ ERRORS = {
 
 
 def sentence(code: str) -> str:
+    """`code` may say more after a colon: which limit was reached."""
+    code, _colon, more = code.partition(":")
+    if more and (told := refused(more)):
+        return told
     return str(ERRORS.get(code) or _("Something went wrong here. Your question is kept."))
 
 

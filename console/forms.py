@@ -2,19 +2,24 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from django import forms
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.keys import IssuedKey, issue_key
 from accounts.models import Dialect, Team, User
+from billing.limit_forms import LimitsForm
+from billing.tiers import limit_key
+from billing.windows import BY_FIELD
 
 LIVES = [("90", _("In 90 days")), ("30", _("In 30 days")), ("365", _("In 365 days")), ("never", _("Never"))]
 
 
-class NewKeyForm(forms.Form):
+class NewKeyForm(LimitsForm):
     form_id = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4, required=False)
     name = forms.CharField(
         label=_("Name"),
@@ -36,17 +41,29 @@ class NewKeyForm(forms.Form):
         help_text=_("OpenAI's is what every client expects. Choose another only for a program written for Saptiva."),
     )
 
-    def __init__(self, *args: object, team: Team, models: Iterable[str], may_serve: bool, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # Django's own signature
+    def __init__(self, *args: Any, team: Team, models: Iterable[str], may_serve: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         teams = _("The team's: %(dialect)s") % {"dialect": team.get_dialect_display()}
         self.fields["dialect"].choices = [("", teams), *Dialect.choices]  # type: ignore[attr-defined]
         self.fields["models"].choices = [(model, model) for model in models]  # type: ignore[attr-defined]
         if not may_serve:
             del self.fields["owner"]  # members make keys of their own alone
 
+    def main_fields(self) -> list[forms.BoundField]:
+        """What everybody looks at; the rest is folded away."""
+        folded = {"dialect", *BY_FIELD}
+        return [field for field in self.visible_fields() if field.name not in folded]
+
+    def unfolded(self) -> bool:
+        """Whether what is folded away holds something."""
+        dialect = self["dialect"]
+        return bool(dialect.errors or dialect.value() or self.has_limits())
+
+    @transaction.atomic
     def save(self, *, team: Team, by: User) -> IssuedKey:
+        """The key with its limits: none is without them for a moment. Raises AlreadyIssued."""
         chosen = self.cleaned_data
-        return issue_key(
+        issued = issue_key(
             team=team,
             name=chosen["name"],
             by=by,
@@ -56,6 +73,8 @@ class NewKeyForm(forms.Form):
             dialect=chosen["dialect"],
             form_id=chosen["form_id"],
         )
+        limit_key(key=issued.key, bounds=self.bounds(), by=by)
+        return issued
 
     def _expires_at(self) -> datetime | None:
         life = self.cleaned_data["life"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
+from billing.limits import limiter
 from billing.shipper import Shipper, spool_root
 from billing.spool import open_spool
 from chat.generations import supervisor
@@ -42,6 +43,8 @@ async def life() -> AsyncIterator[None]:
         shipper.start()
         stack.push_async_callback(asyncio.to_thread, shipper.stop)
         stack.push_async_callback(close_http)
+        await limiter.open(workers=environment.workers, redis_url=environment.redis_url)
+        stack.push_async_callback(limiter.close)
         polling = asyncio.create_task(holder.poll(), name="snapshot")
         stack.push_async_callback(_end, polling)
         looking = asyncio.create_task(health.watch(holder.engines), name="engines")

@@ -1,9 +1,11 @@
 """What lets a call in besides its model: room within the limits that bind its caller, and money for it."""
 
 from accounts.callers import Caller
+from billing.errors import LimitReached
 from billing.ids import RequestId
-from billing.records import NOTHING
+from billing.limits import limiter
 from gateway import budgets
+from gateway.allowances import headers, refusal
 from gateway.running import Admission
 from gateway.schemas import Ask
 from gateway.snapshot import Snapshot
@@ -15,6 +17,7 @@ async def admit(
     """Raises the refusal of the first limit, budget or credit that is used up, and then holds nothing."""
     admission = Admission()
     try:
+        await _within_limits(admission, caller, snapshot)
         await budgets.reserve(
             admission,
             caller=caller,
@@ -24,7 +27,19 @@ async def admit(
             prompt_estimate=prompt_estimate,
             snapshot=snapshot,
         )
-    except BaseException:  # whoever leaves meanwhile holds nothing either
-        admission.release(NOTHING)
+    except BaseException:  # also when the caller leaves meanwhile
+        admission.undo()
         raise
     return admission
+
+
+async def _within_limits(admission: Admission, caller: Caller, snapshot: Snapshot) -> None:
+    subjects = snapshot.limits.of(caller.team_id, caller.key_id, caller.member_id)
+    if not subjects:
+        return
+    try:
+        taken = await limiter.take(subjects)
+    except LimitReached as error:
+        raise refusal(error) from error
+    admission.hold(taken.settle, taken.undo)
+    admission.headers += headers(taken.standings)

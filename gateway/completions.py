@@ -181,7 +181,7 @@ async def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[R
     try:
         spool().start(start)
     except SpoolUnavailable as error:
-        call.admission.release(NOTHING)
+        call.admission.undo()
         raise Unavailable("The server cannot keep its accounts. Try again later.", retry_after=5) from error
     call.price, call.admitted = start.price, True
     return Account(ask, caller, call, clock, estimate), routes

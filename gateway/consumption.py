@@ -1,4 +1,4 @@
-"""What a key has used, for whoever holds it: /v1/usage."""
+"""What a key has used and may still use, for whoever holds it: /v1/usage."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,10 @@ from accounts.database import in_database
 from accounts.models import ApiKey
 from billing.budgets import Standing, budgets_binding
 from billing.credit import Credit, credit_of
+from billing.limits import limiter
 from billing.reports import KeyUsage, Sums, usage_of_key
+from billing.windows import Subject
+from gateway import allowances
 from gateway.errors import Unavailable
 from gateway.snapshot import RETRY_AFTER, holder
 
@@ -26,7 +29,8 @@ async def consumption(caller: Caller) -> Json:
     if not holder.fresh:  # a try would hold a thread of the database's until the pool gives up
         raise _away()
     try:
-        return await in_database(_told, caller.key_id or 0, timezone.now())
+        subjects = holder.current().limits.of(caller.team_id, caller.key_id, caller.member_id)
+        return await in_database(_told, caller.key_id or 0, subjects, timezone.now())
     except (DatabaseError, psycopg.Error) as error:
         raise _away() from error
 
@@ -35,7 +39,7 @@ def _away() -> Unavailable:
     return Unavailable("The database cannot be reached. Try again later.", retry_after=RETRY_AFTER)
 
 
-def _told(key_id: int, now: datetime) -> Json:
+def _told(key_id: int, subjects: tuple[Subject, ...], now: datetime) -> Json:
     key = ApiKey.objects.select_related("team").get(pk=key_id)
     today, month = usage_of_key(key, now=now)
     return {
@@ -48,6 +52,7 @@ def _told(key_id: int, now: datetime) -> Json:
         "month": _period(month),
         "budgets": [_budget(standing) for standing in budgets_binding(key.team, key=key, now=now)],
         "credit": _credit(credit_of(key.team, now=now)),
+        "limits": allowances.told(limiter.look(subjects)),
         "as_of": _epoch(now),
     }
 

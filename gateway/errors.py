@@ -11,7 +11,8 @@ GatewayError                       status, type, code, param and message of the 
 ├── MethodNotAllowed        405
 ├── RepeatedRequest         409    its Idempotency-Key was used before
 │   └── RepeatedOtherwise   422    for another body
-├── TooMany                 429    our own limits, or the engine's
+├── TooMany                 429    the engine's limits
+│   └── OverLimit           429    our own: of a team, a key or a member
 ├── ServerError             500
 ├── EngineFailed            502    the engine's answer was an error
 │   ├── BrokenOff           502    it ended before its end
@@ -23,6 +24,7 @@ GatewayError                       status, type, code, param and message of the 
 The shape of the body is OpenAI's: {"error": {"message", "type", "param", "code"}}; `code` is a string or null.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -120,6 +122,17 @@ class TooMany(GatewayError):
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
     outcome = "upstream_error"
+
+
+class OverLimit(TooMany):
+    """`limit` names the window that is full, whose it is and when it has room again, for whoever words it anew.
+
+    `headers` go out with the refusal.
+    """
+
+    def __init__(self, message: str, *, retry_after: int, limit: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.limit, self.headers = limit, headers
 
 
 class ServerError(GatewayError):

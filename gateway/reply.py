@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from functools import lru_cache
 from typing import Any
 
+from gateway.allowances import RATES
 from gateway.completions import Call, Events, Head
 from gateway.dialects import OPENAI
-from gateway.errors import GatewayError, MethodNotAllowed
+from gateway.errors import GatewayError, MethodNotAllowed, OverLimit
 
 type Message = MutableMapping[str, Any]
 type Send = Callable[[Message], Awaitable[None]]
@@ -22,7 +23,8 @@ STREAM: Headers = [
     (b"x-accel-buffering", b"no"),
 ]
 LONGEST_LIST = 1000  # characters of the ignored fields' names: callers choose them, and servers on the way refuse much
-EXPOSED = b"x-request-id, id, backend, server-timing, retry-after, x-tertulia-ignored"
+OURS = ("x-request-id", "id", "backend", "server-timing", "retry-after", "x-tertulia-ignored", *RATES)
+EXPOSED = ", ".join(OURS).encode()
 
 
 class Reply:
@@ -96,6 +98,8 @@ class Reply:
         more: Headers = []
         if error.retry_after is not None:
             more.append((b"retry-after", str(error.retry_after).encode()))
+        if isinstance(error, OverLimit):
+            more += error.headers
         if isinstance(error, MethodNotAllowed):
             more.append((b"allow", error.allowed.encode()))
         if error.status == 401:
@@ -124,6 +128,8 @@ class Reply:
         headers += [(b"x-request-id", name), (b"id", name), (b"x-content-type-options", b"nosniff")]
         if (engine := self.call.engine) is not None:
             headers.append((b"backend", _backend(engine.type, engine.machine_name)))
+        if self.call.admission is not None:
+            headers += self.call.admission.headers
         if self._head is not None:
             headers.append((b"server-timing", self._timing(self._head)))
             if self._head.ignored:

@@ -9,7 +9,7 @@ from threading import Event as Flag
 from accounts.callers import Caller
 from billing.ids import RequestId, new_request
 from billing.prices import UnitPrices, cost
-from billing.records import Counts
+from billing.records import NOTHING, Counts
 from gateway.engines.clock import Clock
 from gateway.engines.facts import EngineFacts
 
@@ -40,16 +40,27 @@ class Admission:
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
         self.most: int | None = None
-        self._releases: list[Release] = []
+        self._held: list[tuple[Release, Callable[[], None] | None]] = []
 
-    def hold(self, release: Release) -> None:
-        """`release` is told, once, what the call came to; it must not wait or raise."""
-        self._releases.append(release)
+    def hold(self, release: Release, undo: Callable[[], None] | None = None) -> None:
+        """`release` is told, once, what the call came to; or `undo`, in its place, that it was refused after all.
+
+        Without an `undo`, such a call came to nothing. Neither may wait or raise.
+        """
+        self._held.append((release, undo))
 
     def release(self, counts: Counts) -> None:
-        releases, self._releases = self._releases, []
-        for release in releases:
+        held, self._held = self._held, []
+        for release, _undo in held:
             release(counts)
+
+    def undo(self) -> None:
+        held, self._held = self._held, []
+        for release, undo in held:
+            if undo is None:
+                release(NOTHING)
+            else:
+                undo()
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,5 @@
-"""What /v1 must know to answer, held in memory: keys, models, engines and prices of one revision.
+"""What /v1 must know to answer, held in memory: keys, models, engines, prices and limits of one
+revision.
 
 A warm call asks the database nothing. Every change raises the revision in its own transaction; each process sees
 that within a second, by notification and by a look each second, and then loads everything anew.
@@ -20,7 +21,11 @@ from accounts.errors import UnreadableSecret
 from accounts.keys import load_callers
 from accounts.secrets import decrypt
 from billing.budgets import BudgetBook, load_budgets
+from billing.consumed import consumed
+from billing.limits import limiter
 from billing.prices import PriceBook, load_prices
+from billing.tiers import load_rules
+from billing.windows import NO_RULES, Consumed, Rules
 from gateway import running
 from gateway.engines.facts import EngineFacts, Route
 from gateway.errors import Unavailable
@@ -42,6 +47,7 @@ class Snapshot:
     aliases: dict[str, str]
     prices: PriceBook
     budgets: BudgetBook
+    limits: Rules = NO_RULES
 
 
 class Holder:
@@ -102,9 +108,8 @@ class Holder:
             logger.debug("PostgreSQL is away; the last snapshot stays in use")
 
     async def _look(self) -> None:
-        known = self._snapshot.revision if self._snapshot else None
         try:
-            loaded = await in_database(_load_if_moved, known)
+            loaded = await in_database(_load_if_moved, self._snapshot)
         except (DatabaseError, psycopg.Error):
             if self.fresh:
                 logger.warning("PostgreSQL cannot be reached; keys and models already known stay in use")
@@ -112,8 +117,10 @@ class Holder:
             return
         self.fresh, self._reached = True, monotonic()
         if loaded is not None:
-            self._snapshot = loaded
-            _cut_revoked(loaded)
+            snapshot, used = loaded
+            await limiter.take_up(used)  # before it binds anybody
+            self._snapshot = snapshot
+            _cut_revoked(snapshot)
 
     def _loop_lock(self) -> asyncio.Lock:
         loop = asyncio.get_running_loop()
@@ -125,17 +132,21 @@ class Holder:
 holder = Holder()
 
 
-def _load_if_moved(known: int | None) -> Snapshot | None:
+def _load_if_moved(known: Snapshot | None) -> tuple[Snapshot, list[Consumed]] | None:
+    """The new snapshot, and what was used today by those who were not limited before."""
     # The revision is read first: a change that commits meanwhile is loaded again, never missed.
     number = revision.current()
-    return None if number == known else load(number)
+    if known is not None and number == known.revision:
+        return None
+    snapshot = load(number)
+    return snapshot, consumed(snapshot.limits.without(known.limits if known else NO_RULES))
 
 
 def load(number: int) -> Snapshot:
     routes = load_routes()
     aliases = {alias.casefold(): name for name, ways in routes.items() for way in ways for alias in way.aliases}
     aliases |= {name.casefold(): name for name in routes}
-    return Snapshot(number, load_callers(), routes, aliases, load_prices(), load_budgets())
+    return Snapshot(number, load_callers(), routes, aliases, load_prices(), load_budgets(), load_rules())
 
 
 def load_routes() -> dict[str, tuple[Route, ...]]:

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_dialects'),
-        ('billing', '0001_log_rollups_prices'),
+        ('billing', '0002_limits'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

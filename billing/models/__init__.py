@@ -1,4 +1,7 @@
-"""What was consumed and what it costs. Only `billing.ledger` writes the log; the roll-ups also `billing.auditing`."""
+"""What was consumed, what it costs and how much may be.
+
+Only `billing.ledger` writes the log; the roll-ups also `billing.auditing`.
+"""
 
 from billing.models.budgets import (
     CREDITS_MONTH,
@@ -10,6 +13,7 @@ from billing.models.budgets import (
     SpoolMark,
     Unit,
 )
+from billing.models.limits import KeyLimit, MemberLimit, TeamTier, Tier
 from billing.models.log import DeadLetter, Origin, Outcome, Source, UsageRecord
 from billing.models.months import TeamBooks, ThinMonth
 from billing.models.prices import Price
@@ -22,6 +26,8 @@ __all__ = [
     "BudgetAccount",
     "CreditEntry",
     "DeadLetter",
+    "KeyLimit",
+    "MemberLimit",
     "Origin",
     "Outcome",
     "Period",
@@ -35,7 +41,9 @@ __all__ = [
     "SpoolMark",
     "TeamBooks",
     "TeamRollUp",
+    "TeamTier",
     "ThinMonth",
+    "Tier",
     "Unit",
     "UsageDay",
     "UsageQuarter",

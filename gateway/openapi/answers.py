@@ -4,6 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from billing.windows import WINDOWS
 from gateway.openapi.requests import ref
 
 type Json = dict[str, Any]
@@ -272,6 +273,11 @@ def _usage_report() -> Json:
         "month": ref("UsagePeriod"),
         "budgets": {"type": "array", "items": _budget(), "description": _("What this key's calls count in.")},
         "credit": _credit(),
+        "limits": {
+            "type": "array",
+            "items": _limit(),
+            "description": _("What the key may use in which time; empty where nothing is limited."),
+        },
         "as_of": moment(_("When this was counted, in seconds since 1970.")),
     }
     return thing(fields)
@@ -306,6 +312,25 @@ def _credit() -> Json:
     }
     description = _("The team's prepaid credit; `null`: it has none.")
     return {"anyOf": [thing(fields), {"type": "null"}], "description": description}
+
+
+def _limit() -> Json:
+    return thing(
+        {
+            "of": {"enum": ["team", "key", "member"], "description": _("Whose calls are counted.")},
+            "window": {
+                "enum": [window.name for window in WINDOWS],
+                "description": _("What is counted, in which time. Days are the team's, hours and minutes UTC's."),
+            },
+            "limit": count(_("How much may be used in it.")),
+            "used": count(_("How much was used in it so far.")),
+            "remaining": count(_("How much may still be used.")),
+            "reset": {
+                "type": ["integer", "null"],
+                "description": _("When it ends, in seconds since 1970; `null` for requests at once."),
+            },
+        }
+    )
 
 
 def _usage_period() -> Json:

@@ -181,6 +181,24 @@ USAGE: Json = {
         }
     ],
     "credit": {"balance": "41.70322", "reserved": "0.01638", "available": "41.68684", "hard": True},
+    "limits": [
+        {
+            "of": "team",
+            "window": "requests-per-minute",
+            "limit": 60,
+            "used": 3,
+            "remaining": 57,
+            "reset": 1764075640,
+        },
+        {
+            "of": "key",
+            "window": "tokens-per-day",
+            "limit": 100000,
+            "used": 23300,
+            "remaining": 76700,
+            "reset": 1764111600,
+        },
+    ],
     "as_of": 1764075600,
 }
 

@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from gateway import errors
+from gateway.allowances import RATES
 from gateway.errors import GatewayError
 from gateway.openapi.requests import ref
 
@@ -107,6 +108,8 @@ def _headers_of(status: int) -> list[str]:
         found.append("backend")
     if status in {429, 503}:
         found.append("retry-after")
+    if status in {429, 500, 502, 503, 504}:  # the limits had let it in, or are what refused it
+        found += RATES
     if status in {402, 409, 422}:
         found.append("x-should-retry")
     if status == 401:
@@ -123,13 +126,37 @@ def _example(failure: Failure) -> Json:
     return {"error": error}
 
 
+def header(description: str, when: str, example: str, **schema: Any) -> Json:
+    form = {"type": "string", **schema}
+    return {"description": description, "schema": form, "example": example, "x-tertulia-when": when}
+
+
+def _rates() -> Json:
+    """Of limits: for requests and for tokens the window with the least share left."""
+    when, number = pgettext("header", "where a limit holds"), {"pattern": r"^\d+$"}
+    ends = _("When that window ends, in seconds since 1970 and not as a duration.")
+    window = _(
+        "The windows that these are of, and whose they are: the team's, the key's or the member's. It is the one with "
+        "the least share left; where a limit refused the request, that one comes first."
+    )
+    return {
+        "x-ratelimit-limit-requests": header(_("How many requests may be sent in the window."), when, "60", **number),
+        "x-ratelimit-remaining-requests": header(_("How many of them are left."), when, "57", **number),
+        "x-ratelimit-reset-requests": header(ends, when, "1764075640", **number),
+        "x-ratelimit-limit-tokens": header(
+            _("How many tokens may be used in the window. They are counted when an answer has ended."),
+            when,
+            "100000",
+            **number,
+        ),
+        "x-ratelimit-remaining-tokens": header(_("How many of them are left."), when, "76700", **number),
+        "x-ratelimit-reset-tokens": header(ends, when, "1764111600", **number),
+        "x-ratelimit-window": header(window, when, "requests-per-minute;of=team, tokens-per-day;of=key"),
+    }
+
+
 def headers() -> Json:
     """Every header of ours, with what it says and when it is there."""
-
-    def header(description: str, when: str, example: str, **schema: Any) -> Json:
-        form = {"type": "string", **schema}
-        return {"description": description, "schema": form, "example": example, "x-tertulia-when": when}
-
     always = pgettext("header", "always")
     name = "019ab3f4-52c1-7c3e-9a55-6f0d2b1c8e47"
     return {
@@ -151,11 +178,15 @@ def headers() -> Json:
             "options",
         ),
         "retry-after": header(
-            _("Seconds to wait before another try."),
+            _(
+                "Seconds to wait before another try. Above 120 for hours and days: OpenAI's Python client does not "
+                "wait that long, and tries again sooner."
+            ),
             pgettext("header", "with 429 and 503, where it is known"),
             "5",
             pattern=r"^\d+$",
         ),
+        **_rates(),
         "x-should-retry": header(
             _("`false` tells OpenAI's clients not to try again."),
             pgettext("header", "with refusals that stand, such as 402 and 409"),

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from gateway.allowances import RATES
 from gateway.idempotency import LONGEST, NAME
 from gateway.openapi import examples
 from gateway.openapi.failures import responses
@@ -107,7 +108,10 @@ def _usage() -> Json:
     return {
         "operationId": "retrieveUsage",
         "summary": _("Usage of the key"),
-        "description": _("What the key that asks has used today and this month, in requests, tokens and money."),
+        "description": _(
+            "What the key that asks has used today and this month, in requests, tokens and money, and what its limits "
+            "leave of them."
+        ),
         "responses": _found(_json(ref("UsageReport"), {"usage": examples.USAGE}), engine=False)
         | responses(401, 500, 503),
     }
@@ -168,7 +172,7 @@ def _stream_rules() -> str:
 
 
 def _found(content: Json, *, engine: bool = True) -> Json:
-    named = ("x-request-id", "id", *(("backend", "server-timing", "x-tertulia-ignored") if engine else ()))
+    named = ("x-request-id", "id", *(("backend", "server-timing", *RATES, "x-tertulia-ignored") if engine else ()))
     return {
         "200": {
             "description": _("The answer."),

@@ -18,7 +18,9 @@ from playwright.sync_api import Browser, Page, expect
 from accounts.models import Team, User
 from billing.budgets import set_budget
 from billing.credit import set_binding, top_up
-from billing.models import Unit
+from billing.models import Tier, Unit
+from billing.presets import PRESETS
+from billing.tiers import give_tier, load_preset
 from gateway.models import Engine, ServedModel
 from tests.browser.conftest import Visitor
 from tests.browser.month import write_a_month
@@ -51,7 +53,10 @@ def server(database: None) -> Iterator[LiveServer]:
 
 @pytest.fixture
 def lived_in(visitor: Visitor, alice: User, red: Team, server: LiveServer) -> Page:
-    """A console that was used a little: a few conversations, two keys, some calls."""
+    """A console that was used a little: a few conversations, two keys, some calls, tiers."""
+    for preset in PRESETS:
+        load_preset(preset=preset, by=None)
+    give_tier(team=red, tier=Tier.objects.get(name="Saptiva Free"), by=None)
     alice.name = "Alice Ferrer"
     alice.save(update_fields=["name"])
     keys = [make_key(red, name=name).key for name in ["archive", "website"]]
@@ -91,6 +96,9 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "budget": reverse("billing:budget", args=[red.slug]),
         "credits": reverse("billing:credits"),
         "credit": reverse("billing:credit", args=[red.slug]),
+        "limits": reverse("billing:limits", args=[red.slug]),
+        "tiers": reverse("billing:tiers"),
+        "tier": reverse("billing:tier", args=[Tier.objects.get(name="Saptiva Free").pk]),
         "models": reverse("gateway:models", args=[red.slug]),
         "settings": reverse("accounts:team-settings", args=[red.slug]),
         "engines": reverse("gateway:engines"),

@@ -8,23 +8,27 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from accounts.database import in_database
 from accounts.models import Team, User
 from accounts.people import deactivate_person
 from accounts.teams import remove_member
 from billing.budgets import set_budget
+from billing.limits import limiter
 from billing.models import BudgetAccount, Price, Unit, UsageRecord
 from billing.partitions import ensure_partitions
 from billing.shipper import Shipper
 from billing.spool import spool
+from billing.tiers import limit_member
+from billing.windows import Bounds
 from chat import generations
 from chat.claims import DEAD_AFTER, PROCESS, claim, mark_interrupted
 from chat.conversations import Question, ask_again, delete, start, stop
 from chat.generations import Characters, supervisor
 from chat.models import Conversation, Generation
 from chat.show import sentence
+from console.preparation import compile_messages_if_changed
 from gateway.models import ServedModel
 from gateway.snapshot import holder
 from tests.chat.conftest import serve_model, web_process
@@ -146,6 +150,37 @@ async def test_an_engine_that_is_down_fails_with_its_code_and_again_works(
         again = await ended(talk)
         assert (again.state, again.message.text) == (Generation.State.DONE, "".join(words(3)))
         assert again.message.parent_id == found.message.parent_id
+
+
+@pytest.mark.spec("U4")
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", "A limit of yours is reached: requests a minute. Your question is kept; ask again in a moment."),
+        ("es", "Se alcanzó un límite tuyo: peticiones por minuto."),
+        ("fr", "Une limite qui vous concerne est atteinte : requêtes par minute."),
+    ],
+)
+async def test_the_chat_is_limited_as_programs_are_and_says_which_limit_it_was(
+    bob: User, red: Team, engine: FaultEngine, tmp_path: Path, language: str, told: str
+) -> None:
+    limiter.counters.clear()
+    await in_database(serve_model, engine, "fault:ok?n=3")
+    await in_database(limit_member, team=red, user=bob, bounds=Bounds(requests_per_minute=1), by=None)
+    async with web_process(tmp_path):
+        assert (await ended(await asked(bob, red))).state == Generation.State.DONE
+        refused = await ended(await asked(bob, red))
+    assert (refused.state, refused.message.text) == (Generation.State.FAILED, "")
+    assert refused.error.startswith("rate_limit_exceeded:member:requests-per-minute:")
+    compile_messages_if_changed()
+    with translation.override(language):
+        assert sentence(refused.error).startswith(told)
+    assert len(engine.completions()) == 1
+
+
+def test_a_limit_that_nobody_knows_is_told_in_general_words() -> None:
+    for code in ("rate_limit_exceeded", "rate_limit_exceeded:", "rate_limit_exceeded:team:fortnight:1"):
+        assert sentence(code) == "Too many requests just now. Your question is kept; wait a moment."
 
 
 async def test_an_engine_that_breaks_off_leaves_what_it_wrote(

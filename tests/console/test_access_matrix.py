@@ -20,6 +20,8 @@ from billing import ledger
 from billing.budgets import set_budget
 from billing.models import Unit
 from billing.prices import Rates, add_price
+from billing.tiers import add_tier
+from billing.windows import Bounds
 from chat.conversations import Question, start
 from chat.models import Message
 from gateway.models import Engine, EngineType, ServedModel
@@ -55,6 +57,12 @@ GET = {
     "billing:budget-card": (DOOR, 404, 200, 200, 200),
     "billing:credits": (DOOR, 404, 404, 404, 200),
     "billing:credit": (DOOR, 404, 404, 404, 200),
+    "billing:limits": (DOOR, 404, 403, 200, 200),
+    "billing:key-limits": (DOOR, 404, 403, 403, 200),
+    "billing:member-limits": (DOOR, 404, 403, 403, 200),
+    "billing:tiers": (DOOR, 404, 404, 404, 200),
+    "billing:tier": (DOOR, 404, 404, 404, 200),
+    "billing:remove-tier": (DOOR, 404, 404, 404, 200),
     "gateway:models": (DOOR, 404, 403, 200, 200),
     "gateway:unpriced": (DOOR, 404, 404, 404, 200),
     "gateway:reference": (DOOR, 200, 200, 200, 200),
@@ -80,6 +88,13 @@ POST = {
     "billing:remove-price": (DOOR, 404, 404, 404, 302),
     "billing:import-prices": (DOOR, 404, 404, 404, 422),
     "billing:request": (DOOR, 404, 404, 404, 422),
+    "billing:key-limits": (DOOR, 404, 403, 403, 302),
+    "billing:member-limits": (DOOR, 404, 403, 403, 302),
+    "billing:tiers": (DOOR, 404, 404, 404, 422),
+    "billing:load-tiers": (DOOR, 404, 404, 404, 302),
+    "billing:tier": (DOOR, 404, 404, 404, 422),
+    "billing:give-tier": (DOOR, 404, 404, 404, 302),
+    "billing:remove-tier": (DOOR, 404, 404, 404, 302),
     "gateway:try": (DOOR, 200, 403, 200, 200),
     "gateway:add-engine": (DOOR, 404, 404, 404, 422),
     "gateway:engine": (DOOR, 404, 404, 404, 422),
@@ -107,6 +122,8 @@ class Things:
     price: int
     request: uuid.UUID
     budget: int
+    tier: int
+    member: int
 
     def arguments(self, name: str) -> dict[str, object]:
         room = name.partition(":")[0]
@@ -117,6 +134,10 @@ class Things:
             "billing:remove-price": self.price,
             "billing:request": self.request,
             "billing:remove-budget": self.budget,
+            "billing:member-limits": self.member,
+            "billing:tier": self.tier,
+            "billing:give-tier": self.tier,
+            "billing:remove-tier": self.tier,
         }
         pk = own.get(name, pk)
         return {"slug": "red", "credited": "red", "pk": pk, "token": "made-up", "answer": self.answer}
@@ -134,7 +155,19 @@ def things(red: Team, alice: User) -> Things:
     ledger.write([call := ended(red.pk)])
     budget = set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(1000), hard=True, by=alice)
     key = make_key(red, owner=alice).key
-    return Things(key.pk, engine.pk, model.pk, conversation.pk, answer.pk, price.pk, call.start.id, budget.pk)
+    tier = add_tier(name="Small", bounds=Bounds(requests_per_minute=60), by=None)
+    return Things(
+        key.pk,
+        engine.pk,
+        model.pk,
+        conversation.pk,
+        answer.pk,
+        price.pk,
+        call.start.id,
+        budget.pk,
+        tier.pk,
+        alice.pk,
+    )
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from django.utils.translation import trans_real
 
 from accounts.models import Team, User
 from billing import ledger
+from billing.tiers import add_tier, limit_key
+from billing.windows import Bounds
 from chat.conversations import Question, start
 from console.preparation import compile_messages_if_changed
 from gateway.models import Engine, EngineType, ServedModel
@@ -29,6 +31,8 @@ PAGES = {
         "accounts:keys": ("Claves", "Nunca usada"),
         "accounts:revoke-key": ("¿Revocar «robot»?", "no se puede deshacer"),
         "billing:usage": ("Consumo", "Exportar CSV"),
+        "billing:limits": ("Límites", "5.000 tokens al día"),
+        "billing:tiers": ("Niveles", "60 peticiones por minuto"),
         "gateway:models": ("Modelos", "Contexto (tokens)"),
         "gateway:engines": ("Motores", "Conectar un motor"),
         "gateway:remove-engine": ("¿Quitar GPU?", "Conservar"),
@@ -42,6 +46,8 @@ PAGES = {
         "accounts:keys": ("Clés", "Jamais utilisée"),
         "accounts:revoke-key": ("Révoquer «\xa0robot\xa0»\u202f?", "sans retour possible"),
         "billing:usage": ("Consommation", "Exporter en CSV"),
+        "billing:limits": ("Limites", "5\u202f000 tokens par jour"),
+        "billing:tiers": ("Paliers", "60 requêtes par minute"),
         "gateway:models": ("Modèles", "Contexte (tokens)"),
         "gateway:engines": ("Moteurs", "Connecter un moteur"),
         "gateway:remove-engine": ("Retirer GPU\u202f?", "Le garder"),
@@ -56,6 +62,7 @@ ARGUMENTS = {
     "accounts:keys": ("slug",),
     "accounts:revoke-key": ("slug", "pk"),
     "billing:usage": ("slug",),
+    "billing:limits": ("slug",),
     "gateway:models": ("slug",),
     "gateway:remove-engine": ("pk",),
     "chat:conversation": ("pk",),
@@ -79,7 +86,10 @@ def things(red: Team, alice: User) -> dict[str, object]:
     ServedModel.objects.create(engine=engine, public_id="llama", engine_model="llama", context_length=8192)
     conversation = start(user=alice, team=red, question=Question("Hola", "llama", uuid.uuid4()))
     ledger.write([ended(red.pk, counts(1200, 300))])
-    return {"accounts": make_key(red, owner=alice, name="robot").key.pk, "gateway": engine.pk, "chat": conversation.pk}
+    robot = make_key(red, owner=alice, name="robot").key
+    limit_key(key=robot, bounds=Bounds(tokens_per_day=5000), by=None)
+    add_tier(name="Small", bounds=Bounds(requests_per_minute=60), by=None)
+    return {"accounts": robot.pk, "gateway": engine.pk, "chat": conversation.pk}
 
 
 @pytest.mark.parametrize("language", PAGES)

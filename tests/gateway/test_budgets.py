@@ -213,7 +213,7 @@ def test_lengths_by_other_names_do_not_reach_the_engine_of_a_caller_with_a_budge
 
 
 @pytest.mark.spec("F31")
-@pytest.mark.parametrize("scenario", ["drip?n=40&gap=5", "usage-each?n=40", "nousage?n=40"])
+@pytest.mark.parametrize("scenario", ["drip?n=40&gap=5", "usage-each?n=40&gap=5", "nousage?n=40&gap=5"])
 def test_an_answer_beyond_its_reservation_is_cut_and_what_came_is_billed(api: Api, red: Team, scenario: str) -> None:
     model = f"fault:{scenario}"
     api.serve(model)
