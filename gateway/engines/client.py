@@ -93,6 +93,7 @@ class Reading:
         self.status = response.status_code
         self.kind = _header(response, b"content-type")
         self.encoding = _header(response, b"content-encoding")
+        self._response = response
         self._pieces: AsyncGenerator[bytes] = aiter(response.stream)  # type: ignore[arg-type]
         self._clock = clock
 
@@ -104,6 +105,10 @@ class Reading:
             return b""
         except WIRE as error:
             raise wire_error(error) from error
+
+    def header(self, name: bytes) -> str:
+        """By its lower-case name; "" without it."""
+        return _header(self._response, name).decode("latin-1")
 
     async def close(self) -> None:
         await self._pieces.aclose()
@@ -163,6 +168,26 @@ async def read_answer(engine: EngineFacts, clock: Clock, path: str, payload: Jso
             if size > MAX_ANSWER:
                 raise UnreadableAnswer("The engine's answer is too long.")
     return b"".join(pieces)
+
+
+async def read_page(engine: EngineFacts, clock: Clock, path: str, most: int) -> tuple[Reading, bytes]:
+    """A page that no caller asked for, whatever its status. Raises UnreadableAnswer above so many bytes."""
+    try:
+        response = await clock.wait(transport().handle_async_request(_request(engine, path, None, clock)))
+    except WIRE as error:
+        raise wire_error(error) from error
+    reading, pieces, size = Reading(response, clock), [], 0
+    try:
+        while piece := await reading.piece():
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                raise UnreadableAnswer("The engine's answer is too long.")
+        return reading, b"".join(pieces)
+    finally:
+        with suppress(*WIRE):
+            await reading.close()
+            await response.aclose()
 
 
 async def read_json(engine: EngineFacts, clock: Clock, path: str, payload: Json | None) -> Json:
