@@ -23,7 +23,8 @@ class State(StrEnum):
     MORE = "more"  # at the engine
     FEWER = "fewer"
     UNSTEADY = "unsteady"  # its counters cannot be compared
-    ANSWERS = "answers"  # no counters: its counts came with its answers
+    UNREAD = "unread"  # it has counters, and nobody read them that day
+    ANSWERS = "answers"  # it has none: its counts came with its answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Coverage:
 class ComparedDay:
     """One engine's day of UTC. Without `coverage`, `counted` is what came with its answers.
 
+    `has_counters`: they were read on another day, at least.
+
     `gateway` has what can be compared: without calls from before the first reading (`earlier_…`), and without prompt
     tokens from the engine's cache (`cached_left_out`) where the engine does not count those.
     """
@@ -53,6 +56,7 @@ class ComparedDay:
     gateway: Tally
     counted: Tally
     coverage: Coverage | None
+    has_counters: bool = True
     cached_left_out: int = 0
     guessed: int = 0
     crossing: int = 0
@@ -79,7 +83,7 @@ class ComparedDay:
     @property
     def state(self) -> State:
         if self.coverage is None:
-            return State.ANSWERS
+            return State.UNREAD if self.has_counters else State.ANSWERS
         if self.coverage.restarts > MANY_RESTARTS:
             return State.UNSTEADY
         if not self.gap:
@@ -107,7 +111,7 @@ class ComparedEngine:
     @property
     def compared(self) -> tuple[ComparedDay, ...]:
         """The days that have counters to compare with."""
-        return tuple(day for day in self.days if day.state not in {State.ANSWERS, State.UNSTEADY})
+        return tuple(day for day in self.days if day.coverage is not None and day.state is not State.UNSTEADY)
 
     @property
     def gateway(self) -> int:
@@ -125,17 +129,26 @@ class ComparedEngine:
     def notable(self) -> tuple[ComparedDay, ...]:
         return tuple(day for day in self.days if day.notable)
 
+    @property
+    def part(self) -> float:
+        larger = max(self.counted, self.gateway)
+        return abs(self.gap) / larger if larger else 0.0
+
 
 def compare(*, now: datetime, days: int = DAYS, engine: Engine | None = None) -> list[ComparedEngine]:
-    """All engines that have something to show for these days, and those that are switched on; or the one."""
+    """All engines that were asked in these days, and those that are switched on; or the one.
+
+    First those with marked days, then those that were asked, and by name.
+    """
     today = now.astimezone(UTC).date()
     first = today - timedelta(days=days - 1)
     found: dict[str, dict[date, ComparedDay]] = {}
     only = {"engine": engine.name} if engine else {}
     counted = _counted(first, only)
     logged = {(row.engine, row.day): row for row in LoggedDay.objects.filter(day__gte=first, **only)}
+    read = _ever_read()
     for name, day in sorted(counted.keys() | logged.keys()):
-        one = _compared(name, day, logged.get((name, day)), counted.get((name, day)), today)
+        one = _compared(name, day, logged.get((name, day)), counted.get((name, day)), today, name in read)
         if one is not None:
             found.setdefault(name, {})[day] = one
     return _by_engine(found, engine)
@@ -144,7 +157,7 @@ def compare(*, now: datetime, days: int = DAYS, engine: Engine | None = None) ->
 def _by_engine(found: dict[str, dict[date, ComparedDay]], only: Engine | None) -> list[ComparedEngine]:
     rows = {row.name: row for row in Engine.objects.select_related("reading").order_by("name")}
     wanted = {only.name} if only else found.keys() | {row.name for row in rows.values() if row.enabled}
-    return [
+    engines = [
         ComparedEngine(
             name=name,
             engine=(row := rows.get(name)),
@@ -152,8 +165,13 @@ def _by_engine(found: dict[str, dict[date, ComparedDay]], only: Engine | None) -
             neighbours=_neighbours(row, rows.values()),
             days=tuple(day for _, day in sorted(found.get(name, {}).items(), reverse=True)),
         )
-        for name in sorted(wanted, key=lambda name: (name not in rows, name.casefold()))
+        for name in sorted(wanted, key=str.casefold)
     ]
+    return sorted(engines, key=lambda one: (not one.notable, not one.days, one.engine is None))
+
+
+def _ever_read() -> set[str]:
+    return set(CountedDay.objects.order_by().values_list("engine", flat=True).distinct())
 
 
 def _neighbours(row: Engine | None, rows: Iterable[Engine]) -> tuple[str, ...]:
@@ -207,7 +225,7 @@ def _counted(first: date, only: dict[str, str]) -> dict[tuple[str, date], Counte
 
 
 def _compared(
-    name: str, day: date, logged: LoggedDay | None, counted: Counted | None, today: date
+    name: str, day: date, logged: LoggedDay | None, counted: Counted | None, today: date, read: bool
 ) -> ComparedDay | None:
     """None for a day on which neither side had anything, so that idle days do not fill the page."""
     tally, coverage = counted or (None, None)
@@ -224,6 +242,7 @@ def _compared(
         gateway=Tally(logged.prompt_tokens - left_out, logged.completion_tokens, logged.requests),
         counted=tally or whole.minus(guessed),
         coverage=coverage,
+        has_counters=read,
         cached_left_out=left_out,
         guessed=guessed.tokens,
         crossing=logged.crossing_tokens,

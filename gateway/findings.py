@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, date, timedelta
 
 from django.utils.formats import time_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
-from billing.captions import percent, whole
-from gateway.comparison import ComparedDay, ComparedEngine, Coverage, State
+from billing.captions import compact_parts, percent, whole
+from gateway.comparison import NOTABLE_PART, NOTABLE_TOKENS, ComparedDay, ComparedEngine, Coverage, State
 from gateway.engines.counters import FAMILIES
 
 HOUR = 3600
+STEP = 4  # from one bar of a strip to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,37 @@ class Verdict:
 
     look: str  # the class of the shape
     word: str
+    gap: str
     part: str
     notes: tuple[str, ...]
 
 
 def verdict(day: ComparedDay, engine: ComparedEngine) -> Verdict:
-    return Verdict(_LOOKS[day.state], _word(day), _signed(day.part), tuple(_notes(day, engine)))
+    return Verdict(
+        _LOOKS[day.state],
+        _word(day),
+        signed(day.gap),
+        _sign(day.gap) + percent(abs(day.part)),
+        tuple(_notes(day, engine)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    label: str
+    value: str
+    unit: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A day in the strip of an engine: its height says what its shade says."""
+
+    x: int
+    y: int
+    height: int
+    look: str
 
 
 _LOOKS = {
@@ -35,12 +61,17 @@ _LOOKS = {
     State.MORE: "warn",
     State.FEWER: "warn",
     State.UNSTEADY: "warn",
+    State.UNREAD: "off",
     State.ANSWERS: "off",
 }
 
 
-def _signed(part: float) -> str:
-    return ("+" if part > 0 else "\N{MINUS SIGN}" if part < 0 else "") + percent(abs(part))
+def signed(number: int) -> str:
+    return _sign(number) + whole(abs(number))
+
+
+def _sign(number: int) -> str:
+    return "+" if number > 0 else "\N{MINUS SIGN}" if number < 0 else ""
 
 
 def _word(day: ComparedDay) -> str:
@@ -50,6 +81,7 @@ def _word(day: ComparedDay) -> str:
         State.MORE: _("More at the engine"),
         State.FEWER: _("Fewer at the engine"),
         State.UNSTEADY: _("Not comparable"),
+        State.UNREAD: _("Not read"),
         State.ANSWERS: _("By its answers"),
     }[day.state]
 
@@ -80,8 +112,8 @@ def _why_more(day: ComparedDay, engine: ComparedEngine) -> Iterator[str]:
     more = (day.counted.requests or 0) - (day.gateway.requests or 0)
     if day.counted.requests is not None and more > 0:
         said = ngettext(
-            "It answered %s request more than came through the gateway: somebody calls it directly.",
-            "It answered %s requests more than came through the gateway: somebody calls it directly.",
+            "It answered %s request more than came through the gateway: it seems to be called directly.",
+            "It answered %s requests more than came through the gateway: it seems to be called directly.",
             more,
         )
         yield said % whole(more)
@@ -155,8 +187,7 @@ def summary(engine: ComparedEngine) -> str:
         return _no_counters(engine)
     if not engine.gap:
         return _("The engine counted exactly what the accounts have.")
-    share = percent(abs(engine.gap) / max(engine.counted, engine.gateway))
-    words = {"tokens": whole(abs(engine.gap)), "part": share}
+    words = {"tokens": whole(abs(engine.gap)), "part": percent(engine.part)}
     if engine.gap > 0:
         said = ngettext(
             "The engine counted %(tokens)s token more than the accounts have (%(part)s).",
@@ -183,13 +214,34 @@ def _no_counters(engine: ComparedEngine) -> str:
     return _("Nothing to compare yet.")
 
 
-def heading(engines: list[ComparedEngine]) -> str:
-    """What stands above all of them."""
-    compared = [engine for engine in engines if engine.compared]
-    if not compared:
-        return _("No counters to compare with yet")
-    gateway, counted = sum(one.gateway for one in compared), sum(one.counted for one in compared)
-    if gateway == counted:
-        return _("Engines and accounts agree to the token")
-    share = percent(abs(counted - gateway) / max(counted, gateway))
-    return _("Engines and accounts are %(part)s apart") % {"part": share}
+def figures(engines: list[ComparedEngine]) -> list[Figure]:
+    """Both sides, the gap and the marked days, over all days that can be compared."""
+    gateway, counted = sum(one.gateway for one in engines), sum(one.counted for one in engines)
+    days = sum(len(one.compared) for one in engines)
+    marked = sum(len(one.notable) for one in engines)
+    larger = max(gateway, counted)
+    share = percent(abs(counted - gateway) / larger) if larger else ""
+    asked = ngettext("on %s day that can be compared", "on %s days that can be compared", days) % whole(days)
+    return [
+        Figure(_("In the accounts"), *compact_parts(gateway), asked),
+        Figure(_("By the engines' counters"), *compact_parts(counted), asked),
+        Figure(_("Gap"), signed(counted - gateway), "", share),
+        Figure(_("Marked days"), whole(marked), "", threshold()),
+    ]
+
+
+def threshold() -> str:
+    words = {"tokens": whole(NOTABLE_TOKENS), "part": percent(NOTABLE_PART)}
+    return _("with a gap above %(tokens)s tokens and %(part)s") % words
+
+
+def strip(engine: ComparedEngine, *, last: date, days: int) -> list[Bar]:
+    """A bar a day, the oldest first: low for days that were not compared, high for those that are marked."""
+    found = {day.day: day for day in engine.days}
+    return [_bar(place, found.get(last - timedelta(days=days - 1 - place))) for place in range(days)]
+
+
+def _bar(place: int, day: ComparedDay | None) -> Bar:
+    look = _LOOKS[day.state] if day else "off"
+    height = {"good": 9, "warn": 16, "off": 2}[look]
+    return Bar(place * STEP, 16 - height, height, {"good": "up", "warn": "slow", "off": "none"}[look])

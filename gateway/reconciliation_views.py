@@ -1,6 +1,7 @@
 """The page that shows the accounts beside the engines' own counters, and its file."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -10,8 +11,8 @@ from django.views.decorators.http import require_GET
 
 from accounts.access import require_operator
 from billing.exports import Value, write_csv
-from gateway.comparison import DAYS, NOTABLE_PART, NOTABLE_TOKENS, ComparedEngine, compare
-from gateway.findings import heading, summary, verdict
+from gateway.comparison import DAYS, ComparedEngine, compare
+from gateway.findings import figures, strip, summary, threshold, verdict
 from gateway.models import Engine
 from gateway.reconciliation import EVERY
 
@@ -21,20 +22,20 @@ FIELDS = (
     "crossing_tokens", "cached_left_out", "earlier_requests", "earlier_tokens", "read_from", "read_until", "restarts",
     "lost_seconds", "spread_seconds", "rounding",
 )  # fmt: skip
-ON_ENGINE_PAGE = 7  # days
+OPEN_DAYS = 7
 
 
 @require_GET
 def reconciliation(request: HttpRequest) -> HttpResponse:
     require_operator(request.user)
-    engines = compare(now=timezone.now())
+    now = timezone.now()
+    engines = compare(now=now)
     context = {
-        "sections": [section(engine) for engine in engines],
-        "heading": heading(engines),
-        "notable": sum(len(engine.notable) for engine in engines),
+        "sections": [section(engine, now=now) for engine in engines],
+        "figures": figures(engines) if any(engine.compared for engine in engines) else [],
         "days": DAYS,
         "every": EVERY,
-        "threshold": {"tokens": NOTABLE_TOKENS, "part": round(NOTABLE_PART * 100)},
+        "threshold": threshold(),
     }
     return render(request, "gateway/reconciliation.html", context)
 
@@ -50,13 +51,21 @@ def reconciliation_csv(request: HttpRequest) -> HttpResponse:
 
 def engine_section(engine: Engine) -> dict[str, Any]:
     """Of one engine's last days, for its own page."""
-    (compared,) = compare(now=timezone.now(), days=ON_ENGINE_PAGE, engine=engine)
-    return section(compared)
+    now = timezone.now()
+    (compared,) = compare(now=now, days=OPEN_DAYS, engine=engine)
+    return section(compared, now=now)
 
 
-def section(engine: ComparedEngine) -> dict[str, Any]:
+def section(engine: ComparedEngine, *, now: datetime) -> dict[str, Any]:
+    """The last days and the marked ones lie open, the others are folded away."""
     days = [(day, verdict(day, engine)) for day in engine.days]
-    return {"of": engine, "summary": summary(engine), "days": days}
+    return {
+        "of": engine,
+        "summary": summary(engine),
+        "open": [one for place, one in enumerate(days) if place < OPEN_DAYS or one[0].notable],
+        "folded": [one for place, one in enumerate(days) if place >= OPEN_DAYS and not one[0].notable],
+        "strip": strip(engine, last=now.astimezone(UTC).date(), days=DAYS) if engine.compared else [],
+    }
 
 
 def rows(engines: list[ComparedEngine]) -> Iterator[dict[str, Value]]:

@@ -18,6 +18,7 @@ from accounts.models import Team, User
 from gateway.models import Engine, ServedModel
 from tests.browser.conftest import Visitor
 from tests.browser.month import write_a_month
+from tests.browser.month_counted import count_a_month
 from tests.browser.steps import create_key, let_in
 from tests.engines.faultd import FaultEngine
 from tests.factories import make_key
@@ -51,6 +52,7 @@ def lived_in(visitor: Visitor, alice: User, red: Team, server: LiveServer) -> Pa
     alice.name = "Alice Ferrer"
     alice.save(update_fields=["name"])
     write_a_month(team=red, member=alice, keys=[make_key(red, name=name).key for name in ["archive", "website"]])
+    count_a_month(Engine.objects.get(name="gpu-2"))
     page = visitor(viewport={"width": 1440, "height": 900})
     let_in(page, alice, server)
     for question in QUESTIONS:
@@ -83,6 +85,7 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "settings": reverse("accounts:team-settings", args=[red.slug]),
         "engines": reverse("gateway:engines"),
         "engine": reverse("gateway:engine", args=[Engine.objects.get(name="gpu-2").pk]),
+        "reconciliation": reverse("gateway:reconciliation"),
         "model": reverse("gateway:model", args=[ServedModel.objects.get(public_id="qwen turbo").pk]),
         "profile": reverse("accounts:profile"),
         "second-factor": reverse("mfa_index"),
