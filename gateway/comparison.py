@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 
 from django.db.models import BooleanField, Max, Min, Sum
 from django.db.models.aggregates import Aggregate
 
 from gateway.engines.counters import Tally
+from gateway.increases import LONG
 from gateway.models import CountedDay, CounterReading, Engine, LoggedDay
 
 DAYS = 30  # that are shown
@@ -23,8 +24,13 @@ class State(StrEnum):
     MORE = "more"  # at the engine
     FEWER = "fewer"
     UNSTEADY = "unsteady"  # its counters cannot be compared
+    SO_FAR = "so far"  # a gap that would be marked if the day were over: what runs now is on one side only
+    PARTLY = "partly"  # its counters were not read to the day's end
     UNREAD = "unread"  # it has counters, and nobody read them that day
     ANSWERS = "answers"  # it has none: its counts came with its answers
+
+
+COMPARABLE = frozenset({State.EQUAL, State.CLOSE, State.MORE, State.FEWER, State.SO_FAR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class ComparedDay:
     earlier_requests: int = 0
     earlier_tokens: int = 0
     running: bool = False  # the day is not over
+    unread_from: datetime | None = None  # its counters were not read from here on
 
     @property
     def gap(self) -> int:
@@ -88,9 +95,13 @@ class ComparedDay:
             return State.UNSTEADY
         if not self.gap:
             return State.EQUAL
+        if self.unread_from is not None:
+            return State.PARTLY
         beyond = abs(self.gap) - self.tolerance
         if beyond <= NOTABLE_TOKENS or abs(self.part) <= NOTABLE_PART:
             return State.CLOSE
+        if self.running:
+            return State.SO_FAR
         return State.MORE if self.gap > 0 else State.FEWER
 
     @property
@@ -111,7 +122,7 @@ class ComparedEngine:
     @property
     def compared(self) -> tuple[ComparedDay, ...]:
         """The days that have counters to compare with."""
-        return tuple(day for day in self.days if day.coverage is not None and day.state is not State.UNSTEADY)
+        return tuple(day for day in self.days if day.state in COMPARABLE)
 
     @property
     def gateway(self) -> int:
@@ -148,7 +159,7 @@ def compare(*, now: datetime, days: int = DAYS, engine: Engine | None = None) ->
     logged = {(row.engine, row.day): row for row in LoggedDay.objects.filter(day__gte=first, **only)}
     read = _ever_read()
     for name, day in sorted(counted.keys() | logged.keys()):
-        one = _compared(name, day, logged.get((name, day)), counted.get((name, day)), today, name in read)
+        one = _compared(name, day, logged.get((name, day)), counted.get((name, day)), now, name in read)
         if one is not None:
             found.setdefault(name, {})[day] = one
     return _by_engine(found, engine)
@@ -225,14 +236,16 @@ def _counted(first: date, only: dict[str, str]) -> dict[tuple[str, date], Counte
 
 
 def _compared(
-    name: str, day: date, logged: LoggedDay | None, counted: Counted | None, today: date, read: bool
+    name: str, day: date, logged: LoggedDay | None, counted: Counted | None, now: datetime, read: bool
 ) -> ComparedDay | None:
     """None for a day on which neither side had anything, so that idle days do not fill the page."""
     tally, coverage = counted or (None, None)
+    running = day == now.astimezone(UTC).date()
+    unread_from = _unread_from(day, coverage, now) if coverage else None
     if logged is None:
         if tally is None or coverage is None or not (tally.tokens or tally.requests or coverage.restarts):
             return None
-        return ComparedDay(day, name, Tally(requests=0), tally, coverage, running=day == today)
+        return ComparedDay(day, name, Tally(requests=0), tally, coverage, running=running, unread_from=unread_from)
     left_out = logged.cached_tokens if coverage is not None and not coverage.with_cached else 0
     guessed = Tally(logged.guessed_prompt_tokens, logged.guessed_completion_tokens)
     whole = Tally(logged.prompt_tokens, logged.completion_tokens)
@@ -248,5 +261,12 @@ def _compared(
         crossing=logged.crossing_tokens,
         earlier_requests=logged.earlier_requests,
         earlier_tokens=logged.earlier_tokens,
-        running=day == today,
+        running=running,
+        unread_from=unread_from,
     )
+
+
+def _unread_from(day: date, coverage: Coverage, now: datetime) -> datetime | None:
+    """None when its counters were read to the end of the day, or until now, but for some minutes."""
+    end = datetime.combine(day + timedelta(days=1), time.min, UTC)
+    return coverage.ends_at if coverage.ends_at + LONG < min(end, now) else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.utils.formats import time_format
 from django.utils.translation import gettext as _
@@ -61,6 +61,8 @@ _LOOKS = {
     State.MORE: "warn",
     State.FEWER: "warn",
     State.UNSTEADY: "warn",
+    State.SO_FAR: "off",
+    State.PARTLY: "off",
     State.UNREAD: "off",
     State.ANSWERS: "off",
 }
@@ -81,6 +83,8 @@ def _word(day: ComparedDay) -> str:
         State.MORE: _("More at the engine"),
         State.FEWER: _("Fewer at the engine"),
         State.UNSTEADY: _("Not comparable"),
+        State.SO_FAR: _("Apart so far"),
+        State.PARTLY: _("Partly read"),
         State.UNREAD: _("Not read"),
         State.ANSWERS: _("By its answers"),
     }[day.state]
@@ -92,6 +96,8 @@ def _notes(day: ComparedDay, engine: ComparedEngine) -> Iterator[str]:
             yield from _why_more(day, engine)
         case State.FEWER:
             yield from _why_fewer(day)
+        case State.SO_FAR:
+            yield _("The day is not over: what runs at the moment is on one side only.")
         case State.UNSTEADY:
             yield _("Its counters jump: several processes seem to answer at this address by turns.")
     if day.coverage is not None:
@@ -143,13 +149,15 @@ def _why_fewer(day: ComparedDay) -> Iterator[str]:
 
 
 def _what_was_read(day: ComparedDay, read: Coverage) -> Iterator[str]:
+    if day.unread_from is not None:
+        yield _("Its counters were read until %(time)s UTC.") % {"time": _clock(day.unread_from)}
     if day.earlier_requests:
-        begin = time_format(read.begins_at.astimezone(UTC), "TIME_FORMAT")
         said = ngettext(
             "First read at %(time)s UTC; %(tokens)s tokens of %(requests)s call before that are left out.",
             "First read at %(time)s UTC; %(tokens)s tokens of %(requests)s calls before that are left out.",
             day.earlier_requests,
         )
+        begin = _clock(read.begins_at)
         yield said % {"time": begin, "tokens": whole(day.earlier_tokens), "requests": whole(day.earlier_requests)}
     if read.restarts:
         said = ngettext(
@@ -170,6 +178,10 @@ def _what_was_read(day: ComparedDay, read: Coverage) -> Iterator[str]:
         }
     if day.gap and read.grain > 1:
         yield _("It rounds its counters to %(tokens)s tokens.") % {"tokens": whole(read.grain)}
+
+
+def _clock(moment: datetime) -> str:
+    return time_format(moment.astimezone(UTC), "TIME_FORMAT")
 
 
 def span(seconds: int) -> str:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -30,7 +31,13 @@ pytestmark = [pytest.mark.django_db(transaction=True)]
 
 
 def one(name: str = "fault") -> ComparedEngine:
-    return next(engine for engine in compare(now=timezone.now()) if engine.name == name)
+    """As if the day were over, and its counters had been read until then."""
+    CountedDay.objects.update(ends_at=F("ends_at") + timedelta(days=1))
+    tomorrow = timezone.now() + timedelta(days=1)
+    try:
+        return next(engine for engine in compare(now=tomorrow) if engine.name == name)
+    finally:
+        CountedDay.objects.update(ends_at=F("ends_at") - timedelta(days=1))
 
 
 def today(name: str = "fault") -> ComparedDay:
@@ -354,6 +361,31 @@ def test_counters_of_several_processes_at_one_address_are_not_compared(engine: E
     assert verdict(found.days[0], found).notes[0].startswith("Its counters jump")
 
 
+def test_a_day_that_is_not_over_is_not_marked(engine: Engine, red: Team) -> None:
+    counted(engine, (MORNING, 0), (MORNING + timedelta(hours=1), 9000))
+    logged(red, MORNING + timedelta(minutes=1), 100)
+    sum_days(DAY)
+    (found,) = compare(now=MORNING + timedelta(hours=1, minutes=1))
+    assert (found.days[0].state, found.notable, found.gap) == (State.SO_FAR, (), 8900)
+    counted(engine, (MORNING + timedelta(hours=16), 9000))
+    (found,) = compare(now=MORNING + timedelta(hours=17))
+    assert found.notable[0].state == State.MORE
+
+
+def test_counters_that_were_not_read_to_the_end_are_not_held_against_the_whole_day(engine: Engine, red: Team) -> None:
+    counted(engine, (MORNING, 0), (MORNING + timedelta(hours=1), 100))
+    logged(red, MORNING + timedelta(minutes=1), 100)
+    logged(red, MORNING + timedelta(hours=5), 7000)
+    sum_days(LATER)
+    (found,) = compare(now=datetime(2026, 11, 25, tzinfo=UTC))
+    assert (found.days[0].state, found.compared, found.notable) == (State.PARTLY, (), ())
+    assert verdict(found.days[0], found).notes == ("Its counters were read until 9 a.m. UTC.",)
+    counted(engine, (datetime(2026, 11, 21, tzinfo=UTC), 7100))
+    (found,) = compare(now=datetime(2026, 11, 25, tzinfo=UTC))
+    day = next(day for day in found.days if day.day == DAY)
+    assert (day.state, day.gap) == (State.EQUAL, 0)
+
+
 def test_a_day_on_which_nobody_read_is_not_compared(engine: Engine, red: Team) -> None:
     logged(red, MORNING, 100)
     counted(engine, (MORNING + timedelta(days=1), 0))
@@ -372,7 +404,7 @@ def test_an_engine_that_was_renamed_or_removed_keeps_its_days(engine: Engine, re
     sum_days(LATER)
     found = {one.name: one for one in compare(now=datetime(2026, 11, 25, tzinfo=UTC))}
     assert (found["engine"].engine, found["engine"].gap) == (None, 0)
-    assert (found["new name"].engine, found["new name"].counted) == (engine, 20)
+    assert (found["new name"].engine, found["new name"].days[0].counted.tokens) == (engine, 20)
     engine.delete()
     names = [one.name for one in compare(now=datetime(2026, 11, 25, tzinfo=UTC))]
     assert names == ["engine", "new name"]
@@ -380,7 +412,7 @@ def test_an_engine_that_was_renamed_or_removed_keeps_its_days(engine: Engine, re
 
 def test_the_page_and_the_file_show_both_sides(engine: Engine, red: Team, alice: User, client: Client) -> None:
     begin = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
-    counted(engine, (begin, 0), (begin + timedelta(hours=1), 5000))
+    counted(engine, (begin, 0), (begin + timedelta(hours=23, minutes=59), 5000))
     logged(red, begin + timedelta(minutes=5), 1000)
     sum_days(timezone.now().astimezone(UTC).date())
     client.force_login(alice)
