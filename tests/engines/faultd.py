@@ -932,7 +932,7 @@ class Faultd:
             "vllm": lambda: as_vllm(seen, self.started),
             "llamacpp": lambda: as_llamacpp(seen, self.counted_before),
             "llamacpp-old": lambda: as_llamacpp(seen, self.counted_before, cached_too=False),
-            "huge": lambda: "x" * (64 << 20),
+            "huge": lambda: "x" * (16 << 20),
             "garbage": lambda: f'{lie}{{model_name="half\n',
             "nan": lambda: f"{lie} NaN\n",
             "negative": lambda: f"{lie} -4\n",

@@ -16,7 +16,8 @@ from gateway.errors import EngineTimeout, NoCounters, Unavailable, UnreadableAns
 from gateway.increases import Increase, Known, increase, parts
 from tests.engines.faultd import FaultEngine
 
-QUICK = Deadlines(connect=1, first=0.5, between=0.5, total=3)
+PATIENT = Deadlines(connect=20, first=60, total=60)
+HASTY = Deadlines(connect=20, first=0.5, total=60)
 VLLM_PAGE = """\
 # HELP vllm:prompt_tokens_total Number of prefill tokens processed.
 # TYPE vllm:prompt_tokens_total counter
@@ -35,10 +36,10 @@ process_start_time_seconds 1.79564e+09
 """
 
 
-def read(url: str, kind: str = "vllm", secret: str = "") -> Counters:
+def read(url: str, kind: str = "vllm", secret: str = "", deadlines: Deadlines = PATIENT) -> Counters:
     async def run() -> Counters:
         try:
-            return await read_counters(EngineFacts(1, "e", kind, url, secret, ""), Clock(QUICK))
+            return await read_counters(EngineFacts(1, "e", kind, url, secret, ""), Clock(deadlines))
         finally:
             await close_http()
 
@@ -103,7 +104,7 @@ def test_a_page_without_counters_is_told_apart_from_one_that_cannot_be_read(
     with FaultEngine() as engine:
         engine.count_as(shown)
         with pytest.raises(error) as caught:
-            read(engine.url, kind)
+            read(engine.url, kind, deadlines=HASTY if error is EngineTimeout else PATIENT)
     assert type(caught.value) is error
 
 
