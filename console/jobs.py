@@ -6,7 +6,7 @@ process takes over. A job that fails is logged and tried again when it is next d
 
 import logging
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
 import psycopg
@@ -76,7 +76,9 @@ class Jobs:
 
 
 def is_due(job: Job, last: datetime | None, now: datetime) -> bool:
-    return last is None or now - last >= timedelta(seconds=job.every_seconds)
+    if last is None or now - last >= timedelta(seconds=job.every_seconds):
+        return True
+    return job.daily and last.astimezone(UTC).date() < now.astimezone(UTC).date()
 
 
 def run(job: Job) -> None:

@@ -16,7 +16,8 @@ GatewayError                       status, type, code, param and message of the 
 ├── ServerError             500
 ├── EngineFailed            502    the engine's answer was an error
 │   ├── BrokenOff           502    it ended before its end
-│   └── UnreadableAnswer    502    it was no answer at all: broken, endless, or of another kind
+│   ├── UnreadableAnswer    502    it was no answer at all: broken, endless, or of another kind
+│   └── NoCounters          502    it shows no counters of its own; callers never meet it
 ├── Unavailable             503    engine down, server draining, database away
 ├── EngineTimeout           504
 └── CatalogueMistake        400    an operator's mistake with an engine or a model; `param` is the verb's word for it
@@ -152,6 +153,10 @@ class BrokenOff(EngineFailed):
 
 class UnreadableAnswer(EngineFailed):
     outcome = "bad_upstream"
+
+
+class NoCounters(EngineFailed):
+    """The engine answers, and shows no counters. The message is for operators."""
 
 
 class Unavailable(GatewayError):

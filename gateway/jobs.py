@@ -7,6 +7,7 @@ from gateway.catalogue import look
 from gateway.errors import GatewayError
 from gateway.idempotency import forget_old
 from gateway.models import Engine
+from gateway.reconciliation import EVERY, reconcile
 
 logger = logging.getLogger(__name__)
 
@@ -21,4 +22,8 @@ def probe_engines() -> None:
                 logger.warning("Engine %s: %s", engine.name, error.message)
 
 
-JOBS = [Job("gateway.probe", 30, probe_engines), Job("gateway.forget_requests", 3600, forget_old)]
+JOBS = [
+    Job("gateway.probe", 30, probe_engines),
+    Job("gateway.forget_requests", 3600, forget_old),
+    Job("gateway.reconcile", EVERY, reconcile, daily=True),
+]

@@ -83,3 +83,78 @@ class RememberedRequest(models.Model):
 
     def __str__(self) -> str:
         return str(self.request_id)
+
+
+class CounterReading(models.Model):
+    """The last reading of an engine's own counters, from which the next one's increase is taken."""
+
+    engine = models.OneToOneField(Engine, on_delete=models.CASCADE, primary_key=True, related_name="reading")
+    tried_at = models.DateTimeField()
+    problem = models.CharField(max_length=500, blank=True)  # what the last try met, in words
+    has_none = models.BooleanField(default=False)  # it answers, and has no counters: asked again only now and then
+    url = models.URLField(max_length=500, blank=True)  # where it was read; another address has other counters
+    read_at = models.DateTimeField(null=True)
+    process = models.CharField(max_length=100, blank=True)  # changes when the engine starts anew; blank: not known
+    counters = models.JSONField(default=dict)  # the engine's name of a model → [prompt, completion, requests or null]
+
+    def __str__(self) -> str:
+        return f"{self.engine_id} at {self.read_at}"
+
+
+class CountedDay(models.Model):
+    """What an engine itself counted in a day of UTC: engines know no team's time zone, and several teams share one.
+
+    The engine by its name of that time, as the log has it.
+    """
+
+    engine = models.CharField(max_length=100)
+    model = models.CharField(max_length=300, blank=True)  # the engine's own name for it; blank: it names none
+    day = models.DateField()
+    prompt_tokens = models.BigIntegerField(default=0)
+    completion_tokens = models.BigIntegerField(default=0)
+    requests = models.BigIntegerField(null=True)  # null: it does not count them
+    with_cached = models.BooleanField(default=True)  # prompt tokens from its cache are among the prompt tokens
+    grain = models.BigIntegerField(default=0)  # tokens by which the rounding of its numbers may be off
+    begins_at = models.DateTimeField()  # what the counters rose from here …
+    ends_at = models.DateTimeField()  # … until here
+    restarts = models.IntegerField(default=0)
+    lost_seconds = models.IntegerField(default=0)  # before a restart, at most: what was counted then is not known
+    spread_seconds = models.IntegerField(default=0)  # without a reading over midnight: shared out by time
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["day", "engine", "model"], name="counted_day_once")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.engine} {self.model}"
+
+
+class LoggedDay(models.Model):
+    """What the log has of an engine for a day of UTC, by the calls' beginning; made anew when the day's log changes."""
+
+    engine = models.CharField(max_length=100)
+    day = models.DateField()
+    requests = models.BigIntegerField()
+    prompt_tokens = models.BigIntegerField()
+    completion_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    guessed_prompt_tokens = models.BigIntegerField()  # those that are not the engine's own count
+    guessed_completion_tokens = models.BigIntegerField()
+    crossing_tokens = models.BigIntegerField()  # of calls that ended after the day
+    earlier_requests = models.BigIntegerField()  # before the day's first reading, and in none of the sums above
+    earlier_tokens = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["day", "engine"], name="logged_day_once")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.engine}"
+
+
+class SummedDay(models.Model):
+    """What a day's sums in LoggedDay were made from, so that a late row of the log makes them anew."""
+
+    day = models.DateField(primary_key=True)
+    mark = models.CharField(max_length=64)
+
+    def __str__(self) -> str:
+        return f"{self.day}"

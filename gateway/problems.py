@@ -25,4 +25,10 @@ PROBLEMS = (
     gettext_noop("The engine does not accept this gateway's key."),
     gettext_noop("The engine does not serve this model any more."),
     gettext_noop("The engine does not accept this request."),
+    gettext_noop("The engine's counters cannot be read."),
+    gettext_noop("The engine's page of metrics has no counter of tokens that Tertulia knows."),
+    gettext_noop("The engine does not show its counters to this gateway's key."),
+    gettext_noop("The engine shows no counters."),
+    gettext_noop("The engine shows no counters. llama.cpp has to be started with --metrics."),
+    gettext_noop("llama.cpp in router mode counts for each model apart, which is not read."),
 )

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from gateway import views
+from gateway import reconciliation_views, views
 
 app_name = "gateway"
 
@@ -16,4 +16,6 @@ urlpatterns = [
     path("operator/engines/<int:pk>/import/", views.import_again, name="import-models"),
     path("operator/engines/<int:pk>/enabled/", views.enabled, name="engine-enabled"),
     path("operator/engines/<int:pk>/remove/", views.remove, name="remove-engine"),
+    path("operator/reconciliation/", reconciliation_views.reconciliation, name="reconciliation"),
+    path("operator/reconciliation.csv", reconciliation_views.reconciliation_csv, name="reconciliation-csv"),
 ]

@@ -37,6 +37,7 @@ from gateway.discovery import find_engines
 from gateway.errors import CatalogueMistake, GatewayError
 from gateway.forms import PRESETS, EngineChangeForm, EngineForm, ModelForm, TrialForm, trial
 from gateway.models import Engine, ServedModel
+from gateway.reconciliation_views import engine_section
 from gateway.reference import reference as api_reference
 from gateway.samples import outcome
 from gateway.snapshot import load_routes
@@ -110,7 +111,12 @@ def engine(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             _tell(request, found, looks=bool(changed & {"url", "secret"}))
             return redirect("gateway:engine", pk=pk)
-    context = {"engine": found, "models": found.models.order_by("public_id"), "form": form}
+    context = {
+        "engine": found,
+        "models": found.models.order_by("public_id"),
+        "form": form,
+        "reconciled": engine_section(found),
+    }
     return render(request, "gateway/engine.html", context, status=422 if form.errors else 200)
 
 

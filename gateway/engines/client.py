@@ -106,6 +106,7 @@ class Reading:
         self.kind = response.headers.get("content-type", "").lower()
         self.encoding = response.headers.get("content-encoding", "")
         self._read = response.content.readany
+        self._headers = response.headers
         self._clock = clock
 
     async def piece(self) -> bytes:
@@ -114,6 +115,10 @@ class Reading:
             return await self._clock.wait(self._read())
         except WIRE as error:
             raise wire_error(error) from error
+
+    def header(self, name: str) -> str:
+        """Empty without it."""
+        return self._headers.get(name, "")
 
     async def refused(self) -> bytes:
         """The beginning of a body that says why."""
@@ -128,21 +133,7 @@ class Reading:
 @asynccontextmanager
 async def asked(engine: EngineFacts, clock: Clock, path: str, payload: Json | None) -> AsyncGenerator[Reading]:
     """The engine's answer, its body still to come. Its refusals are raised; leaving closes the connection."""
-    if engine.secret_lost:
-        raise Unavailable("The engine's key cannot be read any more. An operator has to enter it again.")
-    try:
-        response = await clock.wait(
-            session().request(
-                "GET" if payload is None else "POST",
-                _address(engine.url, path),
-                data=None if payload is None else written(payload),
-                headers=_headers(engine.secret),
-                allow_redirects=False,
-                timeout=_timeout(clock.deadlines.connect),
-            )
-        )
-    except WIRE as error:
-        raise wire_error(error) from error
+    response = await _response(engine, clock, path, payload)
     clock.answered()
     reading = Reading(response, clock)
     try:
@@ -181,6 +172,21 @@ async def read_answer(engine: EngineFacts, clock: Clock, path: str, payload: Jso
     return b"".join(pieces)
 
 
+async def read_page(engine: EngineFacts, clock: Clock, path: str, most: int) -> tuple[Reading, bytes]:
+    """A page that no caller asked for, whatever its status. Raises UnreadableAnswer above so many bytes."""
+    response = await _response(engine, clock, path, None)
+    reading, pieces, size = Reading(response, clock), [], 0
+    try:
+        while piece := await reading.piece():
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                raise UnreadableAnswer("The engine's answer is too long.")
+        return reading, b"".join(pieces)
+    finally:
+        response.close()
+
+
 async def read_json(engine: EngineFacts, clock: Clock, path: str, payload: Json | None) -> Json:
     """A whole JSON object. Raises UnreadableAnswer for anything else, EngineFailed for an error in its place."""
     found = parsed_object(await read_answer(engine, clock, path, payload))
@@ -189,6 +195,25 @@ async def read_json(engine: EngineFacts, clock: Clock, path: str, payload: Json 
     if found.get("error"):
         raise EngineFailed("The engine answered with an error.")
     return found
+
+
+async def _response(engine: EngineFacts, clock: Clock, path: str, payload: Json | None) -> aiohttp.ClientResponse:
+    """Its head has come."""
+    if engine.secret_lost:
+        raise Unavailable("The engine's key cannot be read any more. An operator has to enter it again.")
+    try:
+        return await clock.wait(
+            session().request(
+                "GET" if payload is None else "POST",
+                _address(engine.url, path),
+                data=None if payload is None else written(payload),
+                headers=_headers(engine.secret),
+                allow_redirects=False,
+                timeout=_timeout(clock.deadlines.connect),
+            )
+        )
+    except WIRE as error:
+        raise wire_error(error) from error
 
 
 def wire_error(error: Exception) -> GatewayError:

@@ -64,7 +64,7 @@ def ended(hour: datetime, team: Team, member: User, keys: list[ApiKey], dice: ra
     )
     final = Final(
         id=request.id,
-        engine="rack-1",
+        engine="gpu-2",
         engine_type="vllm",
         machine="gpu-1",
         answer_id=f"chatcmpl-{next(_at)}",

@@ -24,6 +24,7 @@ from billing.tiers import give_tier, load_preset
 from gateway.models import Engine, ServedModel
 from tests.browser.conftest import Visitor
 from tests.browser.month import write_a_month
+from tests.browser.month_counted import count_a_month
 from tests.browser.steps import create_key, let_in
 from tests.engines.faultd import FaultEngine
 from tests.factories import make_key
@@ -65,6 +66,7 @@ def lived_in(visitor: Visitor, alice: User, red: Team, server: LiveServer) -> Pa
     set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(4_000_000), hard=True, by=alice, key=keys[0])
     top_up(team=red, amount=Decimal(250), by=alice, note="Invoice 2026-1103")
     set_binding(team=red, binding=False, by=alice)  # the models of the pictures have no price
+    count_a_month(Engine.objects.get(name="gpu-2"))
     page = visitor(viewport={"width": 1440, "height": 900})
     let_in(page, alice, server)
     for question in QUESTIONS:
@@ -103,6 +105,7 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "settings": reverse("accounts:team-settings", args=[red.slug]),
         "engines": reverse("gateway:engines"),
         "engine": reverse("gateway:engine", args=[Engine.objects.get(name="gpu-2").pk]),
+        "reconciliation": reverse("gateway:reconciliation"),
         "model": reverse("gateway:model", args=[ServedModel.objects.get(public_id="qwen turbo").pk]),
         "profile": reverse("accounts:profile"),
         "second-factor": reverse("mfa_index"),

@@ -70,6 +70,8 @@ GET = {
     "gateway:engine": (DOOR, 404, 404, 404, 200),
     "gateway:model": (DOOR, 404, 404, 404, 200),
     "gateway:remove-engine": (DOOR, 404, 404, 404, 200),
+    "gateway:reconciliation": (DOOR, 404, 404, 404, 200),
+    "gateway:reconciliation-csv": (DOOR, 404, 404, 404, 200),
     "chat:home": (DOOR, 200, 200, 200, 200),
     "chat:conversation": (DOOR, 404, 404, 404, 200),
     "chat:source": (DOOR, 404, 404, 404, 200),

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.utils import timezone
@@ -26,6 +26,13 @@ def test_a_job_is_due_when_its_time_has_passed() -> None:
     assert is_due(job, None, now)
     assert is_due(job, now - timedelta(seconds=60), now)
     assert not is_due(job, now - timedelta(seconds=59), now)
+
+
+def test_a_daily_job_is_also_due_when_a_day_of_utc_has_begun() -> None:
+    before, after = datetime(2026, 11, 24, 23, 59, 50, tzinfo=UTC), datetime(2026, 11, 25, 0, 0, 1, tzinfo=UTC)
+    assert is_due(Job("test", 60, nothing, daily=True), before, after)
+    assert not is_due(Job("test", 60, nothing), before, after)
+    assert not is_due(Job("test", 60, nothing, daily=True), after, after + timedelta(seconds=10))
 
 
 def test_every_jobs_name_is_its_own() -> None:

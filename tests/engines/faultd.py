@@ -49,6 +49,8 @@ class Exchange:
     deltas: int = 0  # content deltas sent
     reported: Json | None = None  # the last usage sent
     released: bool = False  # set by a test: an answer with `hold` may go on
+    made: int = 0  # tokens of answers in one piece, and those of a stream that were made and never sent (`ahead`)
+    cached: int = 0  # of the prompt, those that the engine did not work through
 
 
 def count_prompt(body: Json) -> int:
@@ -242,6 +244,7 @@ class Stage:
     async def deltas(self, texts: list[str]) -> None:
         """`gap` ms apart; after `hold` of them the answer waits until the test lets it go on."""
         gap, hold = self.number("gap", 0), self.number("hold", -1)
+        self.exchange.made = int(self.number("ahead", 0))
         counted = bool((self.body.get("stream_options") or {}).get("continuous_usage_stats"))
         for text in texts:
             more = {"usage": self.usage(self.exchange.deltas + 1)} if counted else {}
@@ -278,6 +281,7 @@ class Stage:
         if not self.streamed:
             for _ in texts:
                 await self.connection.pause(self.number("gap", 0))
+            self.exchange.made = len(texts)
             await self.json(200, self.whole("".join(texts), self.usage(len(texts)) if usage else None))
             return
         await self.begin()
@@ -693,13 +697,14 @@ async def crlf(stage: Stage) -> None:
 
 async def timings(stage: Stage) -> None:
     """llama.cpp's running count in every event, and no usage; `cached` of the prompt's tokens (2) were known."""
-    cached = int(stage.number("cached", 2))
+    stage.exchange.cached = cached = int(stage.number("cached", 2))
 
     def counted(completion: int) -> Json:
         return {"prompt_n": stage.prompt_tokens - cached, "cache_n": cached, "predicted_n": completion,
                 "prompt_ms": 1.5, "predicted_per_second": 50.0}  # fmt: skip
 
     if not stage.streamed:
+        stage.exchange.made = stage.n
         await stage.json(200, {**stage.whole("".join(words(stage.n)), None), "timings": counted(stage.n)})
         return
     await stage.begin()
@@ -803,6 +808,51 @@ async def _ollama_embed(stage: Stage) -> None:
     await stage.json(200, {"model": stage.exchange.model, "embeddings": vectors, "total_duration": 1, **counts})
 
 
+def counted(exchanges: list[Exchange]) -> tuple[int, int, int, int]:
+    """Prompt, cached prompt and completion tokens, and requests: what an engine's own counters say of these."""
+    answered = [one for one in exchanges if one.made or one.deltas or (one.reported and one.ended_at)]
+    prompt = sum(count_input(one.body) for one in answered)
+    return prompt, sum(one.cached for one in answered), sum(one.made + one.deltas for one in answered), len(answered)
+
+
+def count_input(body: Json) -> int:
+    if "input" not in body:
+        return count_prompt(body)
+    return sum(len(one.split()) if isinstance(one, str) else len(one) for one in embedded(body["input"]))
+
+
+def as_vllm(exchanges: list[Exchange], started: float) -> str:
+    """vLLM's page, as two inner engines have it, with what stands beside the counters."""
+    prompt, _, completion, requests = counted(exchanges)
+    halves = ({"0": prompt // 2, "1": prompt - prompt // 2}, {"0": completion, "1": 0}, {"0": requests, "1": 0})
+    names = ("vllm:prompt_tokens", "vllm:generation_tokens", "vllm:request_success")
+    lines = ["# HELP python_info Python platform information", "# TYPE python_info gauge",
+             'python_info{implementation="CPython",version="3.12.11"} 1.0', "vllm:bad{ line",
+             f"process_start_time_seconds {started!r}"]  # fmt: skip
+    for name, values in zip(names, halves, strict=True):
+        lines += [f"# HELP {name}_total Number of them.", f"# TYPE {name}_total counter"]
+        more = ',finished_reason="stop"' if name.endswith("success") else ""
+        lines += [
+            f'{name}_total{{engine="{inner}",model_name="served \\"name\\""{more}}} {float(value)!r}'
+            for inner, value in values.items()
+        ]
+        lines += [f'{name}_created{{engine="0",model_name="served"}} 1.79e+09']
+    return "\n".join(lines) + "\n"
+
+
+def as_llamacpp(exchanges: list[Exchange], before: int = 0, *, cached_too: bool = True) -> str:
+    """llama.cpp's page, which writes six digits. `before`: completion tokens from before the first exchange."""
+    prompt, cached, completion, _ = counted(exchanges)
+    values = {"prompt_tokens_total": prompt - cached, "tokens_predicted_total": completion + before,
+              "prompt_seconds_total": 1.5}  # fmt: skip
+    if cached_too:
+        values["prompt_tokens_cached_total"] = cached
+    return "".join(
+        f"# HELP llamacpp:{name} Of tokens.\n# TYPE llamacpp:{name} counter\nllamacpp:{name} {value:.6g}\n"
+        for name, value in values.items()
+    )
+
+
 class Faultd:
     """The server itself, inside one event loop."""
 
@@ -813,6 +863,10 @@ class Faultd:
         self.well = True  # False: whoever looks is answered with 503
         self.failing = 0  # so many calls from now on are answered with `failing_with`
         self.failing_with = 503
+        self.counts_as = ""  # whose counters /metrics shows: METRICS below; "" shows none
+        self.counted_from = 0  # the first request of this "process"
+        self.counted_before = 0  # completion tokens from before it, for large numbers
+        self.started = time.time()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, port: int, ready: Callable[[], None]) -> None:
@@ -870,7 +924,37 @@ class Faultd:
         else:
             await self._complete(stage)
 
+    async def _metrics(self, stage: Stage) -> None:
+        """Also pages that are none: `slow`, `huge`, `garbage`, `nan`, `unknown`, `html`, or a status."""
+        seen = self.requests[self.counted_from :]
+        lie = "vllm:prompt_tokens_total 5\nvllm:generation_tokens_total"
+        pages = {
+            "vllm": lambda: as_vllm(seen, self.started),
+            "llamacpp": lambda: as_llamacpp(seen, self.counted_before),
+            "llamacpp-old": lambda: as_llamacpp(seen, self.counted_before, cached_too=False),
+            "huge": lambda: "x" * (16 << 20),
+            "garbage": lambda: f'{lie}{{model_name="half\n',
+            "nan": lambda: f"{lie} NaN\n",
+            "negative": lambda: f"{lie} -4\n",
+            "vast": lambda: f"{lie} 1e300\n",
+            "unknown": lambda: "# TYPE http_requests_total counter\nhttp_requests_total 4\n",
+            "html": lambda: "<!doctype html><title>Sign in</title>",
+        }
+        if self.counts_as.isdigit():
+            await stage.error(int(self.counts_as), "no metrics here")
+            return
+        if self.counts_as == "slow":
+            await stage.connection.head(200, "text/plain; version=0.0.4")
+            await stage.connection.pause(3_600_000)
+        more = {}
+        if self.counts_as.startswith("llamacpp"):
+            more["process_start_time_unix"] = str(int(self.started * 1e6))
+        await stage.text(200, "text/plain; version=0.0.4", pages[self.counts_as]().encode(), **more)
+
     async def _look(self, stage: Stage) -> None:
+        if stage.exchange.path == "/metrics" and self.counts_as:
+            await self._metrics(stage)
+            return
         cards = [
             {"id": name, "object": "model", "owned_by": "faultd", "max_model_len": CONTEXT} for name in self.models
         ]
@@ -952,6 +1036,15 @@ class FaultEngine:
     @well.setter
     def well(self, well: bool) -> None:
         self._faultd.well = well
+
+    def count_as(self, whose: str, *, before: int = 0) -> None:
+        """Shows counters of this kind from now on, or a page that is none."""
+        self._faultd.counts_as, self._faultd.counted_before = whose, before
+
+    def start_anew(self) -> None:
+        """Its counters begin again, as after a restart."""
+        self._faultd.counted_from, self._faultd.counted_before = len(self.requests), 0
+        self._faultd.started = time.time()
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 10) -> None:
         """Waits until the condition holds; fails after a generous while."""

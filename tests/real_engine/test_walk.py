@@ -87,11 +87,11 @@ def call(server: LiveServer, secret: str, question: str, **how: Any) -> tuple[st
     return answer.headers["x-request-id"], parts[0]["id"], usage
 
 
-def exported(server: LiveServer, *, wanted: int) -> list[Row]:
+def exported(server: LiveServer, *, wanted: int, team: str = "main") -> list[Row]:
     until = time.monotonic() + 60
     while True:
         days = ("--from", "2020-01-01", "--to", "2100-01-01")
-        rows: list[Row] = json.loads(server.manage("usage_export", "--team", "main", *days, "--format", "json").stdout)
+        rows: list[Row] = json.loads(server.manage("usage_export", "--team", team, *days, "--format", "json").stdout)
         if len(rows) >= wanted or time.monotonic() > until:
             return rows
         time.sleep(0.5)

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('gateway', '0003_remembered_requests'),
+        ('gateway', '0004_engine_counters'),
     ]
 
     operations = [
