@@ -138,6 +138,10 @@ def test_models_without_a_price_are_named_used_ones_and_offered_ones(operator: C
     assert "used/one 3 requests" in text(operator)
     html = operator.get(reverse("gateway:unpriced")).content.decode()
     assert re.findall(r"model=([^#]*)#add", html) == ["offered%20one"]
+    assert "not offered now" not in html
+    add(operator, model="prized")
+    html = operator.get(reverse("gateway:unpriced")).content.decode()
+    assert re.findall(r'<li class="breaks">(\w+)</li>', html[html.index("not offered now") :]) == ["prized"]
 
 
 @pytest.mark.parametrize("as_file", [True, False])
