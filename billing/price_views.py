@@ -1,6 +1,6 @@
 """The operator's pages of prices."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -174,8 +174,10 @@ def _preview(request: HttpRequest, text: str, steps: list[Step]) -> HttpResponse
 
 
 def _planned_line(step: Step) -> PlannedLine:
-    after = Price(model=step.entry.model, effective_from=step.since, **step.entry.rates.columns())
-    return PlannedLine(step.change, step.entry.line, _line(after), _line(step.before) if step.before else None)
+    after = _line(Price(model=step.entry.model, effective_from=step.since, **step.entry.rates.columns()))
+    if step.entry.since is None:  # which is later than now, once it is confirmed
+        after = replace(after, since=_("from now on"))
+    return PlannedLine(step.change, step.entry.line, after, _line(step.before) if step.before else None)
 
 
 def _line(price: Price) -> Line:

@@ -17,6 +17,8 @@ from billing.forms import UsageForm, View
 from billing.refusals import Refused, refused
 from billing.reports import NONE, Group, Report, Sums, key_labels, usage, week_of_key, week_of_team
 
+REFUSED_SHOWN = 20  # keys and reasons
+
 
 @require_GET
 def usage_page(request: HttpRequest, slug: str) -> HttpResponse:
@@ -157,10 +159,13 @@ class RefusedRow:
 
 
 def _refused_rows(team: Team, found: list[Refused]) -> list[RefusedRow]:
-    labels = key_labels(team, {one.key_id for one in found}) if found else {}
-    return [
-        RefusedRow(labels[one.key_id], captions.why_refused(one.code, one.reason), one.code, one.count) for one in found
+    """The most frequent ones, and what the others come to."""
+    shown, others = found[:REFUSED_SHOWN], sum(one.count for one in found[REFUSED_SHOWN:])
+    labels = key_labels(team, {one.key_id for one in shown}) if shown else {}
+    rows = [
+        RefusedRow(labels[one.key_id], captions.why_refused(one.code, one.reason), one.code, one.count) for one in shown
     ]
+    return [*rows, RefusedRow(_("others"), "", "", others)] if others else rows
 
 
 def _group_label(group: Group) -> str:

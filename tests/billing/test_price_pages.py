@@ -155,6 +155,7 @@ def test_a_list_is_shown_before_it_is_taken_in(operator: Client, as_file: bool) 
     html = preview.content.decode()
     assert preview.status_code == 200
     assert (Price.objects.count(), "fell" in html, "1 more is there already" in html) == (1, True, True)
+    assert "from now on" in html
     (found,) = re.findall(r'<textarea[^>]*name="text"[^>]*>\n(.*?)</textarea>', html, re.DOTALL)
     done = operator.post(reverse("billing:import-prices"), {"text": found, "confirmed": "1"})
     assert (done.status_code, Price.objects.count()) == (302, 2)

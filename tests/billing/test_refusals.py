@@ -311,3 +311,14 @@ def test_the_usage_page_shows_what_was_refused_with_key_and_reason(client: Clien
     ]
     client.cookies["language"] = "es"
     assert "Se rechazaron 12 llamadas" in client.get(reverse("billing:usage", args=[red.slug])).content.decode()
+
+
+def test_many_kinds_of_refusals_are_told_by_the_most_frequent_and_the_rest(
+    client: Client, bob: User, red: Team
+) -> None:
+    write([a_refusal(red.pk, key_id=key, reason="") for key in range(1, 31) for _ in range(key)])
+    client.force_login(bob)
+    html = client.get(reverse("billing:usage", args=[red.slug])).content.decode()
+    section = html[html.index('id="refused"') :]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)]
+    assert (len(rows), rows[1][0], rows[1][3], rows[-1]) == (22, "key 30", "30", ["others", "", "", "55"])
