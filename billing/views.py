@@ -14,6 +14,7 @@ from accounts.models import ApiKey, Team
 from billing import captions, charts
 from billing.exports import plain, write_csv
 from billing.forms import UsageForm, View
+from billing.refusal_captions import refused_in_words, why_refused
 from billing.refusals import Refused, refused
 from billing.reports import NONE, Group, Report, Sums, key_labels, usage, week_of_key, week_of_team
 
@@ -90,7 +91,7 @@ def _context(team: Team, form: UsageForm, view: View) -> dict[str, Any]:
         "heading": captions.heading(report, view.metric),
         "description": captions.description(report, view.metric),
         "guessed": captions.guessed(report),
-        "refused_said": captions.refused_in_words(refusals),
+        "refused_said": refused_in_words(refusals),
         "refusals": _refused_rows(team, refusals),
         "chart": _chart(report, view, columns),
         "table": [(column.title, sums) for column, sums in zip(columns, report.buckets, strict=True)],
@@ -162,9 +163,7 @@ def _refused_rows(team: Team, found: list[Refused]) -> list[RefusedRow]:
     """The most frequent ones, and what the others come to."""
     shown, others = found[:REFUSED_SHOWN], sum(one.count for one in found[REFUSED_SHOWN:])
     labels = key_labels(team, {one.key_id for one in shown}) if shown else {}
-    rows = [
-        RefusedRow(labels[one.key_id], captions.why_refused(one.code, one.reason), one.code, one.count) for one in shown
-    ]
+    rows = [RefusedRow(labels[one.key_id], why_refused(one.code, one.reason), one.code, one.count) for one in shown]
     return [*rows, RefusedRow(_("others"), "", "", others)] if others else rows
 
 

@@ -21,7 +21,7 @@ from accounts.access import TEAM_IN_SESSION, chat_caller, require_operator, team
 from accounts.callers import Caller
 from accounts.errors import NotAllowed
 from accounts.models import Role, Team, User
-from billing.captions import price_said, price_unit
+from billing.price_captions import price_said, price_unit
 from billing.prices import price_list
 from gateway.catalogue import (
     add_engine,

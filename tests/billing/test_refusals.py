@@ -222,6 +222,20 @@ def test_a_full_disk_refuses_all_the_same(root: Path, spool: Spool, caplog: pyte
     assert len(read(path).refusals) == 1
 
 
+@pytest.mark.spec("F25")
+def test_what_the_ballast_left_is_not_for_refusals(root: Path, spool: Spool) -> None:
+    spool.start(start := a_start())
+    spool._give_ballast()
+    for _ in range(50):
+        spool.refused(a_refusal())
+    spool.final(a_final(start.id))
+    spool.start(a_start())  # there is room again
+    spool.refused(a_refusal())
+    spool.rotate(force=True)
+    (path,) = spool.closed_files()
+    assert (len(read(path).refusals), len(read(path).ended)) == (1, 1)
+
+
 def test_a_file_of_a_version_from_before_is_shipped(root: Path, spool: Spool, red: Team) -> None:
     spool.start(start := a_start(red.pk))
     spool.final(a_final(start.id))
