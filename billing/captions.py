@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent, get_currency_symbol
+from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent
 from django.conf import settings
 from django.utils import formats
 from django.utils.translation import get_language, ngettext, pgettext, to_locale
@@ -14,8 +14,6 @@ from django.utils.translation import gettext as _
 
 from billing.charts import Column
 from billing.periods import Period
-from billing.prices import PricesOfModel
-from billing.refusals import Refused, by_reason
 from billing.reports import Group, Report, Sums
 
 NOTABLE = 0.4  # a series with this share of the whole is named in the heading
@@ -268,54 +266,6 @@ def _two_figures(number: float) -> float:
     return float(f"{number:.2g}")
 
 
-def refused_in_words(found: list[Refused]) -> str:
-    """“Refused: 12, of them 9 by …”: the most frequent reasons, so many that the sentence can be read."""
-    total = sum(one.count for one in found)
-    said = ngettext("%s call was refused", "%s calls were refused", total) % whole(total)
-    reasons = by_reason(found)
-    if not reasons:
-        return ""
-    if len(reasons) == 1:
-        return _("%(said)s: %(reason)s.") % {"said": said, "reason": why_refused(*reasons[0][:2])}
-    code, reason, count = reasons[0]
-    words = {"said": said, "count": whole(count), "reason": why_refused(code, reason)}
-    return _("%(said)s, of them %(count)s: %(reason)s.") % words
-
-
-def why_refused(code: str, reason: str) -> str:
-    """In a few words; a code that has none yet, as it is."""
-    whose, _colon, window = reason.partition(":")
-    if window:
-        windows = {
-            "concurrent-requests": _("limit of requests at once"),
-            "requests-per-minute": _("limit of requests a minute"),
-            "tokens-per-minute": _("limit of tokens a minute"),
-            "output-tokens-per-hour": _("limit of output tokens an hour"),
-            "requests-per-day": _("limit of requests a day"),
-            "tokens-per-day": _("limit of tokens a day"),
-            "output-tokens-per-day": _("limit of output tokens a day"),
-        }
-        owners = {"team": _("the team's"), "key": _("the key's"), "member": _("the person's")}
-        return _("%(whose)s %(window)s") % {
-            "whose": owners.get(whose, whose),
-            "window": windows.get(window, window),
-        }
-    return {
-        "rate_limit_exceeded": _("a limit"),
-        "insufficient_quota": _("a budget or credit that is used up"),
-        "model_not_found": _("a model that does not exist for the team"),
-        "model_not_allowed": _("a model that the key may not use"),
-        "invalid_value": _("a wrong value in the request"),
-        "missing_required_parameter": _("something missing in the request"),
-        "request_too_large": _("a request that is too large"),
-        "unsupported_media_type": _("a request that is no JSON"),
-        "idempotency_conflict": _("a request that was made before"),
-        "idempotency_mismatch": _("an Idempotency-Key of another request"),
-        "service_unavailable": _("no engine, no database, or the server was stopping"),
-        "internal_error": _("our error"),
-    }.get(code, code)
-
-
 def scale_label(number: float, metric: Metric, *, top: bool) -> str:
     if metric == Metric.COST:
         return money(Decimal(str(number))) if top else decimal(number)
@@ -364,42 +314,6 @@ def money(sum_: Decimal) -> str:
     return format_currency(
         sum_, settings.ENVIRONMENT.currency, format=pattern, locale=locale(), currency_digits=digits == 2
     )
-
-
-@dataclass(frozen=True, slots=True)
-class PriceSaid:
-    """What a model costs, for those who use it. `more` are what differs from input and output, and what is coming."""
-
-    input: str
-    output: str
-    more: tuple[str, ...]
-
-
-def price_said(prices: PricesOfModel) -> PriceSaid | None:
-    """None where nothing is in force."""
-    now = prices.now
-    if now is None:
-        return None
-    more = []
-    if now.cached_input is not None and now.cached_input != now.input:
-        more.append(_("cached input %s") % price(now.cached_input))
-    if now.reasoning is not None and now.reasoning != now.output:
-        more.append(_("reasoning %s") % price(now.reasoning))
-    for coming in prices.coming[:1]:
-        said = _("from %(moment)s on %(input)s / %(output)s")
-        words = {"moment": moment_in_words(coming.effective_from)}
-        more.append(said % {**words, "input": price(coming.input), "output": price(coming.output)})
-    return PriceSaid(price(now.input), price(now.output), tuple(more))
-
-
-def price_unit() -> str:
-    """“€/M”: the currency for a million tokens."""
-    return f"{get_currency_symbol(settings.ENVIRONMENT.currency, locale=locale())}/M"
-
-
-def price(amount: Decimal) -> str:
-    """Of a million tokens, without the currency: every decimal that it has, and two at least."""
-    return format_decimal(amount, format="#,##0.00######", locale=locale(), decimal_quantization=False)
 
 
 def exact_money(amount: Decimal) -> str:

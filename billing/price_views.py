@@ -1,6 +1,6 @@
 """The operator's pages of prices."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.access import require_operator
-from billing import captions
+from billing import captions, price_captions
 from billing.errors import PriceListMistakes, PriceMistake
 from billing.models import Price
 from billing.price_forms import PriceForm, PriceListForm
@@ -174,8 +174,10 @@ def _preview(request: HttpRequest, text: str, steps: list[Step]) -> HttpResponse
 
 
 def _planned_line(step: Step) -> PlannedLine:
-    after = Price(model=step.entry.model, effective_from=step.since, **step.entry.rates.columns())
-    return PlannedLine(step.change, step.entry.line, _line(after), _line(step.before) if step.before else None)
+    after = _line(Price(model=step.entry.model, effective_from=step.since, **step.entry.rates.columns()))
+    if step.entry.since is None:  # which is later than now, once it is confirmed
+        after = replace(after, since=_("from now on"))
+    return PlannedLine(step.change, step.entry.line, after, _line(step.before) if step.before else None)
 
 
 def _line(price: Price) -> Line:
@@ -183,10 +185,10 @@ def _line(price: Price) -> Line:
         pk=price.pk or 0,
         model=price.model,
         since=captions.moment_in_words(price.effective_from),
-        input=captions.price(price.input),
-        cached_input="" if price.cached_input is None else captions.price(price.cached_input),
-        output=captions.price(price.output),
-        reasoning="" if price.reasoning is None else captions.price(price.reasoning),
+        input=price_captions.price(price.input),
+        cached_input="" if price.cached_input is None else price_captions.price(price.cached_input),
+        output=price_captions.price(price.output),
+        reasoning="" if price.reasoning is None else price_captions.price(price.reasoning),
         changeable=may_change(price, timezone.now()),
     )
 

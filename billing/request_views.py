@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.access import require_operator
-from billing import captions
+from billing import captions, price_captions
 from billing.adjustments import Request, adjust, find_request
 from billing.errors import AdjustmentMistake
 from billing.models import UsageRecord
@@ -108,7 +108,7 @@ def _kinds(found: Request) -> list[Kind]:
         (_("of it reasoning"), row.reasoning_tokens, "", row.price_reasoning, now.reasoning_tokens),
     ]
     return [
-        Kind(name, _count(logged), source, "" if price is None else captions.price(price), _count(total))
+        Kind(name, _count(logged), source, "" if price is None else price_captions.price(price), _count(total))
         for name, logged, source, price, total in kinds
     ]
 

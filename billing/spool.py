@@ -139,10 +139,13 @@ class Spool:
         self._rotate_if_late()
 
     def refused(self, refusal: Refusal) -> None:
-        """Of a call that was not admitted. One that cannot be written is refused all the same, so nothing is raised."""
+        """Of a call that was not admitted. One that cannot be written is refused all the same, so nothing is raised.
+
+        On a full disk none is: what the ballast left is for the ends of calls.
+        """
         try:
             with self._lock:
-                if self._closed:
+                if self._closed or self._ballast_given:
                     return
                 number, what = self._flood.take(refusal)
                 if isinstance(what, Refusal):

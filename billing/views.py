@@ -15,9 +15,12 @@ from billing import captions, charts
 from billing.exports import plain, write_csv
 from billing.forms import UsageForm, View
 from billing.limit_words import phrases
+from billing.refusal_captions import refused_in_words, why_refused
 from billing.refusals import Refused, refused
 from billing.reports import NONE, Group, Report, Sums, key_labels, usage, week_of_key, week_of_team
 from billing.tiers import bounds_of_key
+
+REFUSED_SHOWN = 20  # keys and reasons
 
 
 @require_GET
@@ -92,7 +95,7 @@ def _context(team: Team, form: UsageForm, view: View) -> dict[str, Any]:
         "description": captions.description(report, view.metric),
         "guessed": captions.guessed(report),
         "speed": captions.speed(report),
-        "refused_said": captions.refused_in_words(refusals),
+        "refused_said": refused_in_words(refusals),
         "refusals": _refused_rows(team, refusals),
         "chart": _chart(report, view, columns),
         "table": [(column.title, sums) for column, sums in zip(columns, report.buckets, strict=True)],
@@ -161,10 +164,11 @@ class RefusedRow:
 
 
 def _refused_rows(team: Team, found: list[Refused]) -> list[RefusedRow]:
-    labels = key_labels(team, {one.key_id for one in found}) if found else {}
-    return [
-        RefusedRow(labels[one.key_id], captions.why_refused(one.code, one.reason), one.code, one.count) for one in found
-    ]
+    """The most frequent ones, and what the others come to."""
+    shown, others = found[:REFUSED_SHOWN], sum(one.count for one in found[REFUSED_SHOWN:])
+    labels = key_labels(team, {one.key_id for one in shown}) if shown else {}
+    rows = [RefusedRow(labels[one.key_id], why_refused(one.code, one.reason), one.code, one.count) for one in shown]
+    return [*rows, RefusedRow(_("others"), "", "", others)] if others else rows
 
 
 def _group_label(group: Group) -> str:

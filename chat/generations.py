@@ -176,13 +176,15 @@ class Run:
             return ENDED_BY_OTHERS.get(self._call.cut_as, End(Generation.State.INTERRUPTED, "interrupted"))
         if reader is None or reader.cancelled():
             return self._left or End(Generation.State.INTERRUPTED, "interrupted")
-        match reader.exception():
+        refusal = reader.exception()
+        if isinstance(refusal, GatewayError):
+            note(self._call, refusal, status=refusal.status)
+        match refusal:
             case None:
                 return End(Generation.State.DONE)
             case OverLimit() as error:
                 return End(Generation.State.FAILED, f"{error.error_code}:{error.limit}"[:64])
             case GatewayError() as error:
-                note(self._call, error, status=error.status)
                 return End(Generation.State.FAILED, (error.error_code or "internal_error")[:64])
             case BillingError():
                 return End(Generation.State.FAILED, "accounts_unavailable")

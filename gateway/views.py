@@ -21,8 +21,8 @@ from accounts.access import TEAM_IN_SESSION, chat_caller, require_operator, team
 from accounts.callers import Caller
 from accounts.errors import NotAllowed
 from accounts.models import Role, Team, User
-from billing.captions import price_said, price_unit
-from billing.prices import load_prices, milliseconds, price_list
+from billing.price_captions import price_said, price_unit
+from billing.prices import price_list
 from gateway.catalogue import (
     add_engine,
     change_engine,
@@ -149,11 +149,15 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_GET
 def unpriced(request: HttpRequest) -> HttpResponse:
-    """A part of the page of prices: the models on offer that have none."""
+    """A part of the page of prices: the models on offer that have none, and prices of what nobody offers."""
     require_operator(request.user)
-    book, now = load_prices(), milliseconds(timezone.now())
-    names = [name for name in load_routes() if book.at(name, now) is None]
-    return render(request, "gateway/unpriced.html", {"models": names})
+    offered, prices = load_routes().keys(), price_list(timezone.now())
+    in_force = {one.model for one in prices if one.now}
+    context = {
+        "models": [name for name in offered if name not in in_force],
+        "strangers": [one.model for one in prices if one.model not in offered],
+    }
+    return render(request, "gateway/unpriced.html", context)
 
 
 @require_POST

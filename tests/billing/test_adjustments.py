@@ -5,6 +5,7 @@ import io
 import json
 import random
 import re
+import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -303,3 +304,27 @@ def test_requests_that_are_not_there_are_not_found(client: Client, alice: User, 
     assert client.get(reverse("billing:request", args=[uuid4()])).status_code == 404
     for wrong in (str(uuid4()), "nonsense", "\0"):
         assert client.get(reverse("billing:find-request"), {"request_id": wrong}).status_code == 422
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_several_corrections_at_once_each_starts_from_the_one_before(red: Team) -> None:
+    request, barrier = logged(red, counts(1000, 0), price=PRICE), threading.Barrier(4)
+
+    def correct(total: int) -> None:
+        barrier.wait()
+        try:
+            adjust(request_id=request, prompt_tokens=total, reason="at once", by=None)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=correct, args=(total,)) for total in (100, 200, 300, 400)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = find_request(request)
+    assert found is not None
+    assert len(found.adjustments) == 4
+    assert found.totals.prompt_tokens in {100, 200, 300, 400}
+    assert found.totals.cost == found.totals.prompt_tokens * Decimal("0.0000009")
+    assert audit().agrees

@@ -138,6 +138,10 @@ def test_models_without_a_price_are_named_used_ones_and_offered_ones(operator: C
     assert "used/one 3 requests" in text(operator)
     html = operator.get(reverse("gateway:unpriced")).content.decode()
     assert re.findall(r"model=([^#]*)#add", html) == ["offered%20one"]
+    assert "not offered now" not in html
+    add(operator, model="prized")
+    html = operator.get(reverse("gateway:unpriced")).content.decode()
+    assert re.findall(r'<li class="breaks">(\w+)</li>', html[html.index("not offered now") :]) == ["prized"]
 
 
 @pytest.mark.parametrize("as_file", [True, False])
@@ -151,6 +155,7 @@ def test_a_list_is_shown_before_it_is_taken_in(operator: Client, as_file: bool) 
     html = preview.content.decode()
     assert preview.status_code == 200
     assert (Price.objects.count(), "fell" in html, "1 more is there already" in html) == (1, True, True)
+    assert "from now on" in html
     (found,) = re.findall(r'<textarea[^>]*name="text"[^>]*>\n(.*?)</textarea>', html, re.DOTALL)
     done = operator.post(reverse("billing:import-prices"), {"text": found, "confirmed": "1"})
     assert (done.status_code, Price.objects.count()) == (302, 2)

@@ -222,6 +222,20 @@ def test_a_full_disk_refuses_all_the_same(root: Path, spool: Spool, caplog: pyte
     assert len(read(path).refusals) == 1
 
 
+@pytest.mark.spec("F25")
+def test_what_the_ballast_left_is_not_for_refusals(root: Path, spool: Spool) -> None:
+    spool.start(start := a_start())
+    spool._give_ballast()
+    for _ in range(50):
+        spool.refused(a_refusal())
+    spool.final(a_final(start.id))
+    spool.start(a_start())  # there is room again
+    spool.refused(a_refusal())
+    spool.rotate(force=True)
+    (path,) = spool.closed_files()
+    assert (len(read(path).refusals), len(read(path).ended)) == (1, 1)
+
+
 def test_a_file_of_a_version_from_before_is_shipped(root: Path, spool: Spool, red: Team) -> None:
     spool.start(start := a_start(red.pk))
     spool.final(a_final(start.id))
@@ -311,3 +325,14 @@ def test_the_usage_page_shows_what_was_refused_with_key_and_reason(client: Clien
     ]
     client.cookies["language"] = "es"
     assert "Se rechazaron 12 llamadas" in client.get(reverse("billing:usage", args=[red.slug])).content.decode()
+
+
+def test_many_kinds_of_refusals_are_told_by_the_most_frequent_and_the_rest(
+    client: Client, bob: User, red: Team
+) -> None:
+    write([a_refusal(red.pk, key_id=key, reason="") for key in range(1, 31) for _ in range(key)])
+    client.force_login(bob)
+    html = client.get(reverse("billing:usage", args=[red.slug])).content.decode()
+    section = html[html.index('id="refused"') :]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)]
+    assert (len(rows), rows[1][0], rows[1][3], rows[-1]) == (22, "key 30", "30", ["others", "", "", "55"])

@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Role, Team, User
-from billing import ledger
+from billing import captions, ledger
 from tests.billing.traffic import PRICE, counts, ended, milliseconds
 from tests.factories import join, make_key, make_person
 
@@ -182,3 +183,11 @@ def test_the_share_that_is_no_engines_count_stands_in_every_grouping(
     assert 'id="policy"' in html
     csv = client.get(reverse("billing:usage-csv", args=[red.slug]) + f"?group={group}").content.decode()
     assert [line.split(",")[8] for line in csv.splitlines()] == ["estimated_tokens", "0", "100"]
+
+
+@pytest.mark.parametrize(("language", "tenth"), [("en", "< 0.1%"), ("es", "< 0,1\u00a0%"), ("fr", "< 0,1\u00a0%")])
+def test_a_share_that_is_small_is_not_called_nothing(language: str, tenth: str) -> None:
+    with translation.override(language):
+        assert [captions.percent(part) for part in (0.0001, 0.0004999)] == [tenth, tenth]
+        assert captions.percent(0.001) == tenth.removeprefix("< ")
+        assert "<" not in captions.percent(0)

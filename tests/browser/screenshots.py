@@ -107,6 +107,7 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "engine": reverse("gateway:engine", args=[Engine.objects.get(name="gpu-2").pk]),
         "reconciliation": reverse("gateway:reconciliation"),
         "model": reverse("gateway:model", args=[ServedModel.objects.get(public_id="qwen turbo").pk]),
+        "prices": reverse("billing:prices"),
         "profile": reverse("accounts:profile"),
         "second-factor": reverse("mfa_index"),
         "quickstart": reverse("console:quickstart"),
