@@ -14,8 +14,9 @@ from accounts.database import in_database
 from accounts.models import Team, User
 from accounts.people import deactivate_person
 from accounts.teams import remove_member
+from billing.budgets import set_budget
 from billing.ledger import ensure_partitions
-from billing.models import Price, UsageRecord
+from billing.models import BudgetAccount, Price, Unit, UsageRecord
 from billing.shipper import Shipper
 from billing.spool import spool
 from chat import generations
@@ -23,6 +24,8 @@ from chat.claims import DEAD_AFTER, PROCESS, claim, mark_interrupted
 from chat.conversations import Question, ask_again, delete, start, stop
 from chat.generations import Characters, supervisor
 from chat.models import Conversation, Generation
+from chat.show import sentence
+from gateway.models import ServedModel
 from gateway.snapshot import holder
 from tests.chat.conftest import serve_model, web_process
 from tests.engines.faultd import FaultEngine, words
@@ -266,3 +269,40 @@ def test_pieces_that_cut_a_character_in_two_join_it_again() -> None:
     characters = Characters()
     pieces = ["a\ud83d", "\ude00b", "\ud83d", "x", "\x00", "\udc00"]
     assert "".join(map(characters.whole, pieces)) == "a\U0001f600b\ufffdx\ufffd\ufffd"
+
+
+@pytest.mark.spec("U4", "F31")
+@pytest.mark.parametrize(("amount", "written"), [(10, 0), (10_000, 20)])
+async def test_a_question_that_a_budget_does_not_cover_says_so_and_another_is_booked(
+    bob: User, red: Team, engine: FaultEngine, tmp_path: Path, amount: int, written: int
+) -> None:
+    await in_database(serve_model, engine, "fault:drip?n=20&gap=5")
+    budget = await in_database(
+        set_budget, team=red, unit=Unit.TOKENS, amount=Decimal(amount), hard=True, by=None, member=bob
+    )
+    async with web_process(tmp_path):
+        found = await ended(await asked(bob, red))
+        spool().rotate(force=True)
+        await in_database(ensure_partitions)
+        await in_database(Shipper(tmp_path).ship_once)
+    assert (found.state, found.error) == (
+        (Generation.State.DONE, "") if written else (Generation.State.FAILED, "insufficient_quota")
+    )
+    assert found.message.text == "".join(words(written))
+    assert len(engine.completions()) == bool(written)
+    account = await in_database(BudgetAccount.objects.get, budget=budget)
+    assert (account.reserved, account.spent > written) == (0, bool(written))
+
+
+@pytest.mark.spec("F31")
+async def test_an_answer_that_goes_beyond_its_budget_is_cut_and_what_was_written_is_kept(
+    bob: User, red: Team, engine: FaultEngine, tmp_path: Path
+) -> None:
+    await in_database(serve_model, engine, "fault:drip?n=500&gap=10")
+    await in_database(ServedModel.objects.filter(public_id="small").update, default_reserve=8)
+    await in_database(set_budget, team=red, unit=Unit.TOKENS, amount=Decimal(100), hard=True, by=None)
+    async with web_process(tmp_path):
+        found = await ended(await asked(bob, red))
+    assert (found.state, found.error) == (Generation.State.FAILED, "insufficient_quota")
+    assert found.message.text.startswith("".join(words(8)))
+    assert sentence(found.error).startswith("The budget or credit that pays for this has too little left.")
