@@ -305,6 +305,21 @@ class TestCallsWithoutAnEnd:
         shipper.ship_once()
         assert account(budget) == (15, 0)
 
+    @pytest.mark.spec("F17", "F21")
+    def test_what_has_ended_in_the_live_file_is_not_taken_for_shipped(self, red: Team, tmp_path: Path) -> None:
+        budget = limit(red)
+        with closing(Spool(tmp_path, rotate_seconds=1e9)) as spool:
+            start = a_start(red.pk)
+            reserve(red, 40, request_id=start.id, process=spool.process, lease=timedelta(0))
+            spool.start(start)
+            spool.final(a_final(start.id, counts(10, 5)))
+            Shipper(spool.root, spool).ship_once()
+            settling.free_expired()
+            assert account(budget) == (0, 40)
+            spool.rotate(force=True)
+            Shipper(spool.root, spool).ship_once()
+            assert account(budget) == (15, 0)
+
     @pytest.mark.spec("F21")
     def test_a_dead_processes_calls_are_settled_and_what_it_held_besides_is_freed(
         self, red: Team, tmp_path: Path
