@@ -336,6 +336,21 @@ class TestCallsWithoutAnEnd:
         assert not Reservation.objects.exists()
         assert not SpoolMark.objects.exists()
 
+    def test_a_process_that_stops_leaves_nothing_held_but_for_calls_that_it_leaves_running(
+        self, red: Team, transactional_db: None, tmp_path: Path
+    ) -> None:
+        budget = limit(red)
+        for running in (False, True):
+            with closing(Spool(tmp_path)) as spool:
+                start = a_start(red.pk)
+                reserve(red, 40, request_id=start.id, process=spool.process)
+                if running:
+                    spool.start(start)
+                shipper = Shipper(spool.root, spool)
+                shipper.start()
+                shipper.stop()
+            assert account(budget) == (0, 40 if running else 0)
+
     def test_a_record_that_comes_after_its_reservation_was_freed_still_counts(self, red: Team) -> None:
         budget = limit(red)
         request = reserve(red, 40, lease=-settling.LOST_AFTER * 2)
