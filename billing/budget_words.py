@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from django.utils import formats
+from babel.dates import format_skeleton
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from billing.budgets import Standing
-from billing.captions import money, percent, whole
+from billing.captions import locale, money, percent, whole
 from billing.periods import midnight
 
 HIGH = 0.8  # the part from which a budget is called nearly used up
@@ -124,5 +124,5 @@ def _pace(standing: Standing, now: datetime, zone: ZoneInfo) -> str:
     end = begin + (now - begin) * float(amount / standing.spent)
     if end >= renews:
         return ""
-    day = formats.date_format(end.astimezone(zone), "MONTH_DAY_FORMAT")
+    day = format_skeleton("MMMMd", end.astimezone(zone), locale=locale())  # whole words: the sentence ends here
     return _("At this pace it is used up on %(day)s.") % {"day": day}

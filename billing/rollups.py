@@ -72,10 +72,11 @@ def sums() -> dict[str, sql.Composable]:
 
 
 def _histogram(column: str) -> sql.Composed:
-    """See `billing.histograms`: each row is a one in its bucket's digits."""
-    return sql.SQL("coalesce(sum(('1e' || {digits} * width_bucket({column}, {bounds}::int[]))::numeric), 0)").format(
-        digits=sql.Literal(DIGITS), column=sql.SQL(column), bounds=sql.Literal(list(BOUNDS))
-    )
+    """See `billing.histograms`: each request is a one in its bucket's digits."""
+    return sql.SQL(
+        "coalesce(sum(('1e' || {digits} * width_bucket({column}, {bounds}::int[]))::numeric)"
+        " FILTER (WHERE log.corrects IS NULL), 0)"
+    ).format(digits=sql.Literal(DIGITS), column=sql.SQL(column), bounds=sql.Literal(list(BOUNDS)))
 
 
 def grouped(level: Level, source: str) -> sql.Composed:

@@ -30,6 +30,9 @@ _SUBJECTS = (
     sql.SQL("budget.team_id = bill.team_id AND budget.member_id = bill.member_id"),
 )
 _ALL = sql.SQL("TRUE")
+# An account is locked until its change is committed, and waiting for the disk would be most of that. If PostgreSQL's
+# machine dies, reservations of its last moment are forgotten; what is spent is not: that is the ledger's to write.
+_UNHURRIED = "SET LOCAL synchronous_commit TO off"
 _MOVE = sql.SQL(
     "ON CONFLICT (budget_id, month) DO UPDATE"
     " SET spent = account.spent + excluded.spent, reserved = account.reserved + excluded.reserved"
@@ -79,6 +82,7 @@ def reserve(wanted: Wanted, *, request_id: UUID, process: UUID, lease: timedelta
     Raises OverBudget for the first that has not enough left, and NoPrice where money is wanted and there is no price.
     """
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_UNHURRIED)
         cursor.execute(
             _reserving(),
             {
@@ -107,7 +111,8 @@ def come_to(ended: Iterable[tuple[UUID, int, Decimal]]) -> None:
     log's rows settle them. What came to nothing is let go of.
     """
     ids, tokens, money = zip(*ended, strict=True)
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_UNHURRIED)
         cursor.execute(_shrinking(), {"ids": list(ids), "tokens": list(tokens), "money": list(money)})
 
 
@@ -219,46 +224,55 @@ def _spendings(bills: sql.Composable, which: sql.Composable = _ALL) -> sql.Compo
 
 
 @cache
-def _reserving() -> sql.Composed:
+def _reserving() -> str:
     """What a budget wants nothing of is granted unasked: free models go on when it is used up."""
-    return sql.SQL(
-        "WITH due AS (SELECT budget.id, {month} AS month, budget.period, budget.unit, budget.amount, budget.key_id,"
-        " budget.member_id, team.time_zone,"
-        " CASE budget.unit WHEN {tokens} THEN %(tokens)s::numeric ELSE %(money)s::numeric END AS wanted"
-        " FROM billing_budget budget JOIN accounts_team team ON team.id = budget.team_id"
-        " WHERE budget.team_id = %(team)s AND budget.hard"
-        " AND (budget.key_id IS NULL OR budget.key_id = %(key)s::bigint)"
-        " AND (budget.member_id IS NULL OR budget.member_id = %(member)s::bigint)),"
-        " taken AS (INSERT INTO billing_budgetaccount AS account (budget_id, month, ceiling, spent, reserved)"
-        " SELECT id, month, amount, 0, wanted FROM due WHERE wanted > 0 AND wanted <= amount ORDER BY 1, 2"
-        " ON CONFLICT (budget_id, month) DO UPDATE SET reserved = account.reserved + excluded.reserved"
-        " WHERE account.spent + account.reserved + excluded.reserved <= account.ceiling RETURNING budget_id, month),"
-        " held AS (INSERT INTO billing_reservation (request_id, budget_id, month, amount, process, expires_at)"
-        " SELECT %(request)s, taken.budget_id, taken.month, due.wanted, %(process)s, %(expires_at)s"
-        " FROM taken JOIN due ON due.id = taken.budget_id)"
-        " SELECT due.id, due.month, due.period, due.unit, due.wanted, due.amount,"
-        " coalesce(due.wanted = 0, FALSE) OR taken.budget_id IS NOT NULL, due.key_id, due.member_id, due.time_zone"
-        " FROM due LEFT JOIN taken ON taken.budget_id = due.id ORDER BY due.id"
-    ).format(month=month_of(sql.SQL("%(at)s")), tokens=sql.Literal(str(Unit.TOKENS)))
+    return (
+        sql.SQL(
+            "WITH due AS (SELECT budget.id, {month} AS month, budget.period, budget.unit, budget.amount, budget.key_id,"
+            " budget.member_id, team.time_zone,"
+            " CASE budget.unit WHEN {tokens} THEN %(tokens)s::numeric ELSE %(money)s::numeric END AS wanted"
+            " FROM billing_budget budget JOIN accounts_team team ON team.id = budget.team_id"
+            " WHERE budget.team_id = %(team)s AND budget.hard"
+            " AND (budget.key_id IS NULL OR budget.key_id = %(key)s::bigint)"
+            " AND (budget.member_id IS NULL OR budget.member_id = %(member)s::bigint)),"
+            " taken AS (INSERT INTO billing_budgetaccount AS account (budget_id, month, ceiling, spent, reserved)"
+            " SELECT id, month, amount, 0, wanted FROM due WHERE wanted > 0 AND wanted <= amount ORDER BY 1, 2"
+            " ON CONFLICT (budget_id, month) DO UPDATE SET reserved = account.reserved + excluded.reserved"
+            " WHERE account.spent + account.reserved + excluded.reserved <= account.ceiling"
+            " RETURNING budget_id, month),"
+            " held AS (INSERT INTO billing_reservation (request_id, budget_id, month, amount, process, expires_at)"
+            " SELECT %(request)s, taken.budget_id, taken.month, due.wanted, %(process)s, %(expires_at)s"
+            " FROM taken JOIN due ON due.id = taken.budget_id)"
+            " SELECT due.id, due.month, due.period, due.unit, due.wanted, due.amount,"
+            " coalesce(due.wanted = 0, FALSE) OR taken.budget_id IS NOT NULL, due.key_id, due.member_id, due.time_zone"
+            " FROM due LEFT JOIN taken ON taken.budget_id = due.id ORDER BY due.id"
+        )
+        .format(month=month_of(sql.SQL("%(at)s")), tokens=sql.Literal(str(Unit.TOKENS)))
+        .as_string()
+    )
 
 
 @cache
-def _shrinking() -> sql.Composed:
-    return sql.SQL(
-        "WITH came AS (SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::numeric[], %(money)s::numeric[])"
-        " AS came (id, tokens, money)),"
-        " was AS (SELECT held.request_id, held.budget_id, held.month, held.amount,"
-        " CASE budget.unit WHEN {tokens} THEN came.tokens ELSE came.money END AS now"
-        " FROM billing_reservation held JOIN came ON came.id = held.request_id"
-        " JOIN billing_budget budget ON budget.id = held.budget_id"
-        " ORDER BY held.request_id, held.budget_id FOR UPDATE OF held),"
-        " gone AS (DELETE FROM billing_reservation held USING was WHERE was.now = 0"
-        " AND held.request_id = was.request_id AND held.budget_id = was.budget_id),"
-        " kept AS (UPDATE billing_reservation held SET amount = was.now FROM was WHERE was.now > 0"
-        " AND held.request_id = was.request_id AND held.budget_id = was.budget_id)"
-        " INSERT INTO billing_budgetaccount AS account (budget_id, month, ceiling, spent, reserved)"
-        " SELECT budget_id, month, 0, 0, sum(now - amount) FROM was GROUP BY 1, 2 ORDER BY 1, 2 {move}"
-    ).format(tokens=sql.Literal(str(Unit.TOKENS)), move=_MOVE)
+def _shrinking() -> str:
+    return (
+        sql.SQL(
+            "WITH came AS (SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::numeric[], %(money)s::numeric[])"
+            " AS came (id, tokens, money)),"
+            " was AS (SELECT held.request_id, held.budget_id, held.month, held.amount,"
+            " CASE budget.unit WHEN {tokens} THEN came.tokens ELSE came.money END AS now"
+            " FROM billing_reservation held JOIN came ON came.id = held.request_id"
+            " JOIN billing_budget budget ON budget.id = held.budget_id"
+            " ORDER BY held.request_id, held.budget_id FOR UPDATE OF held),"
+            " gone AS (DELETE FROM billing_reservation held USING was WHERE was.now = 0"
+            " AND held.request_id = was.request_id AND held.budget_id = was.budget_id),"
+            " kept AS (UPDATE billing_reservation held SET amount = was.now FROM was WHERE was.now > 0"
+            " AND held.request_id = was.request_id AND held.budget_id = was.budget_id)"
+            " INSERT INTO billing_budgetaccount AS account (budget_id, month, ceiling, spent, reserved)"
+            " SELECT budget_id, month, 0, 0, sum(now - amount) FROM was GROUP BY 1, 2 ORDER BY 1, 2 {move}"
+        )
+        .format(tokens=sql.Literal(str(Unit.TOKENS)), move=_MOVE)
+        .as_string()
+    )
 
 
 def _free(which: sql.Composable, words: Mapping[str, UUID | datetime]) -> None:

@@ -92,6 +92,8 @@ class Shipper:
             if last and own:
                 own.rotate(force=True)
             self.ship_once()
+            if last and own and own.idle:
+                settling.all_shipped(own.process)
         except (OperationalError, InterfaceError) as error:
             if not silent:
                 logger.warning("the database is away; records wait in the spool", extra={"error": str(error)})

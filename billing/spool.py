@@ -181,6 +181,11 @@ class Spool:
                 return False
         return True
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request runs."""
+        return not self._running
+
     def ended_before(self) -> float:
         """All that ended before this moment, seconds since the epoch, is in closed files."""
         now = time.time()

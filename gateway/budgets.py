@@ -121,9 +121,13 @@ def came_to(request_id: UUID, counts: Counts, price: UnitPrices | None) -> None:
     """The call has ended. Its reservation shrinks to what it used before the log says so, seconds later: whoever asks
     again at once is not refused for what nobody needed.
     """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # a stream that nobody read to its end, swept up when its loop has ended
+        return
     _ended.append((request_id, counts.total, cost(price, counts) if price else Decimal(0)))
     if not _giving_back:
-        task = asyncio.get_running_loop().create_task(_give_back(), name="reservations")
+        task = loop.create_task(_give_back(), name="reservations")
         _giving_back.add(task)
         task.add_done_callback(_giving_back.discard)
 

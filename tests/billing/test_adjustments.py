@@ -23,9 +23,11 @@ from accounts.models import AuditEntry, Team, User
 from billing import ledger
 from billing.adjustments import Totals, adjust, find_request
 from billing.auditing import audit, rebuild
+from billing.budgets import set_budget
 from billing.errors import AdjustmentMistake
+from billing.histograms import size
 from billing.ids import _at
-from billing.models import PlatformDay, UsageDay, UsageQuarter, UsageRecord
+from billing.models import BudgetAccount, PlatformDay, Unit, UsageDay, UsageQuarter, UsageRecord
 from billing.partitions import months
 from billing.periods import Period
 from billing.records import Counts, Ended
@@ -77,6 +79,17 @@ def test_a_correction_is_a_row_with_the_difference_and_the_request_stays(red: Te
     assert (made.booked_at, made.key_name, made.price_output) == (before.booked_at, "ci", Decimal(4))
     assert made.at > before.at
     assert of_team(red) == (1, 900, 250, Decimal("0.00181"), 1150)
+    assert audit().agrees
+
+
+@pytest.mark.spec("R23", "U7")
+def test_a_correction_moves_budgets_and_says_nothing_of_speed(red: Team) -> None:
+    budget = set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(5000), hard=True, by=None)
+    request = logged(red, counts(1000, 200))
+    spoken = UsageQuarter.objects.get().duration
+    adjust(request_id=request, prompt_tokens=900, completion_tokens=250, reason="the vendor's bill", by=None)
+    assert BudgetAccount.objects.get(budget=budget).spent == 1150
+    assert [size(int(row.duration)) for row in UsageQuarter.objects.all()] == [size(int(spoken))] == [1]
     assert audit().agrees
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.translation import override
 
 from accounts.models import Team, User
 from billing import ledger
@@ -198,6 +199,17 @@ def test_the_pace_is_said_where_the_budget_does_not_last(
     now = datetime(2026, 11, day, tzinfo=MADRID)
     found = shown(Standing(budget, Decimal(spent), Decimal(0), RENEWS), now=now, zone=MADRID)
     assert (found.meter.today, found.pace) == (today, pace)
+
+
+@pytest.mark.parametrize(
+    ("language", "pace"),
+    [("es", "A este ritmo se agota el 17 de noviembre."), ("fr", "À ce rythme, il sera épuisé le 17 novembre.")],
+)
+def test_the_pace_ends_with_one_full_stop_in_each_language(red: Team, language: str, pace: str) -> None:
+    budget = Budget(team=red, unit=Unit.TOKENS, period=Period.MONTH, amount=Decimal(100), hard=True)
+    now = datetime(2026, 11, 16, tzinfo=MADRID)
+    with override(language):
+        assert shown(Standing(budget, Decimal(90), Decimal(0), RENEWS), now=now, zone=MADRID).pace == pace
 
 
 @pytest.mark.parametrize(

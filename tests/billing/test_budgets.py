@@ -307,6 +307,21 @@ class TestCallsWithoutAnEnd:
         shipper.ship_once()
         assert account(budget) == (15, 0)
 
+    @pytest.mark.spec("F17", "F21")
+    def test_what_has_ended_in_the_live_file_is_not_taken_for_shipped(self, red: Team, tmp_path: Path) -> None:
+        budget = limit(red)
+        with closing(Spool(tmp_path, rotate_seconds=1e9)) as spool:
+            start = a_start(red.pk)
+            reserve(red, 40, request_id=start.id, process=spool.process, lease=timedelta(0))
+            spool.start(start)
+            spool.final(a_final(start.id, counts(10, 5)))
+            Shipper(spool.root, spool).ship_once()
+            settling.free_expired()
+            assert account(budget) == (0, 40)
+            spool.rotate(force=True)
+            Shipper(spool.root, spool).ship_once()
+            assert account(budget) == (15, 0)
+
     @pytest.mark.spec("F21")
     def test_a_dead_processes_calls_are_settled_and_what_it_held_besides_is_freed(
         self, red: Team, tmp_path: Path
@@ -322,6 +337,21 @@ class TestCallsWithoutAnEnd:
         assert account(budget) == (0, 0)
         assert not Reservation.objects.exists()
         assert not SpoolMark.objects.exists()
+
+    def test_a_process_that_stops_leaves_nothing_held_but_for_calls_that_it_leaves_running(
+        self, red: Team, transactional_db: None, tmp_path: Path
+    ) -> None:
+        budget = limit(red)
+        for running in (False, True):
+            with closing(Spool(tmp_path)) as spool:
+                start = a_start(red.pk)
+                reserve(red, 40, request_id=start.id, process=spool.process)
+                if running:
+                    spool.start(start)
+                shipper = Shipper(spool.root, spool)
+                shipper.start()
+                shipper.stop()
+            assert account(budget) == (0, 40 if running else 0)
 
     def test_a_record_that_comes_after_its_reservation_was_freed_still_counts(self, red: Team) -> None:
         budget = limit(red)
@@ -448,7 +478,7 @@ def test_of_many_at_once_exactly_as_many_are_let_in_as_there_is_room_for(red: Te
 def test_a_reservation_is_one_question_to_the_database(red: Team, django_assert_num_queries: Any) -> None:
     limit(red)
     limit(red, 1, unit=Unit.MONEY)
-    with django_assert_num_queries(3):  # and the two of its transaction, a savepoint in a test
+    with django_assert_num_queries(4):  # with how to commit, and the two of its transaction, a savepoint in a test
         reserve(red, 5, money=Decimal("0.1"))
 
 

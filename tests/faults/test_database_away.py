@@ -167,3 +167,43 @@ def exported(server: LiveServer) -> Counter[str]:
     days = ("--from", "2020-01-01", "--to", "2100-01-01")
     rows = json.loads(server.manage("usage_export", "--team", "load", *days, "--format", "json").stdout)
     return Counter(row["request_id"] for row in rows)
+
+
+SET_BUDGET = """
+from decimal import Decimal
+from accounts.models import ApiKey
+from billing.budgets import set_budget
+from billing.models import Unit
+key = ApiKey.objects.get(name="limited")
+set_budget(team=key.team, key=key, unit=Unit.TOKENS, amount=Decimal(10_000), hard=True, by=None)
+"""
+ACCOUNT = """
+from billing.models import BudgetAccount, Reservation
+account = BudgetAccount.objects.get()
+print(f"{account.spent:.0f} {account.reserved:.0f} {Reservation.objects.count()}")
+"""
+
+
+@pytest.mark.spec("F16", "F17", "F21", "U4")
+def test_without_postgresql_a_key_with_a_budget_waits_and_what_it_ran_is_settled_when_it_is_back(
+    server: LiveServer, database: EmbeddedServer
+) -> None:
+    with FaultEngine() as engine, httpx.Client() as client:
+        free, limited = prepare(server, engine.url, ["free", "limited"])
+        server.manage("shell", "--verbosity=0", "--command", SET_BUDGET)
+        for secret in (free, limited):
+            assert call(client, server.url, secret).status_code == 200
+        database._run("pg_ctl", "-D", database.cluster, "stop", "-m", "immediate")
+        server.wait_for(503)
+        refused, answered = call(client, server.url, limited), call(client, server.url, free)
+        database.revive()
+        server.wait_for(200)
+        again = call(client, server.url, limited)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
+    assert int(refused.headers["retry-after"]) > 0
+    assert (answered.status_code, again.status_code) == (200, 200)
+    assert server.terminate() == 0  # the rest of the spool is shipped
+    tokens = sum(answer.json()["usage"]["total_tokens"] for answer in (again, again))  # both calls were alike
+    assert server.manage("shell", "--verbosity=0", "--command", ACCOUNT).stdout.split() == [str(tokens), "0", "0"]
+    assert server.manage("usage_audit").returncode == 0

@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +12,8 @@ import httpx
 import pytest
 
 from accounts.models import Team
+from billing.budgets import set_budget
+from billing.models import Price, Unit
 from gateway.catalogue import add_engine
 from gateway.engines.refusals import LONGEST_WAIT
 from gateway.models import Engine, ServedModel
@@ -106,6 +110,23 @@ def test_a_fault_of_our_own_names_the_request_and_tells_nothing(
     assert "Traceback" not in response.text
     (logged,) = [record for record in caplog.records if record.exc_info]
     assert logged.__dict__["request_id"] == response.headers["x-request-id"]
+
+
+@EITHER_WAY
+@pytest.mark.spec("U4", "U6", "H3")
+def test_a_budget_that_is_used_up_and_a_model_without_a_price(api: Api, red: Team, stream: bool) -> None:
+    set_budget(team=red, unit=Unit.MONEY, amount=Decimal(1), hard=True, by=None)
+    api.reload()
+    for code, param in (("model_without_price", "model"), ("insufficient_quota", None)):
+        response = api.chat(max_tokens=20, stream=stream)
+        check(response, 402, "insufficient_quota", code, param)
+        assert response.headers["x-should-retry"] == "false"
+        assert "retry-after" not in response.headers
+        set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(20), hard=True, by=None)
+        Price.objects.get_or_create(
+            model="plain", effective_from=datetime(2020, 1, 1, tzinfo=UTC), defaults={"input": 0, "output": 0}
+        )
+        api.reload()
 
 
 @EITHER_WAY
