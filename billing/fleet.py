@@ -175,12 +175,14 @@ class Fleet:
             try:
                 async with asyncio.timeout(TIMEOUT):
                     answers = await self._together(batch)
-            except self._errors as error:
+            except BaseException as error:
                 left, self._waiting = batch + self._waiting, []
                 for question in left:
                     if not question.answer.done():
                         question.answer.set_exception(_away(error))
-                return
+                if isinstance(error, self._errors):
+                    return
+                raise
             for question, answer in zip(batch, answers, strict=True):
                 if not question.answer.done():
                     question.answer.set_result(answer)

@@ -96,7 +96,7 @@ class Limiter:
     async def take(self, subjects: Sequence[Subject]) -> Taken:
         """Counts a call in every window of all its subjects. Raises LimitReached, and then it counts in none.
 
-        It waits for nothing but Redis, and for that no longer than `billing.fleet.TIMEOUT` allows.
+        It waits for nothing but Redis: for the round trip that is on its way and its own, each with a deadline.
         """
         if self._reached and self._fleet is not None:
             try:
