@@ -159,6 +159,20 @@ def test_when_redis_is_lost_each_process_keeps_to_its_share_and_waits_for_nobody
     assert caplog.messages.count("Redis is back; limits are counted together again") == WORKERS
 
 
+@pytest.mark.spec("F24", "F40")
+def test_a_process_that_was_held_up_itself_does_not_take_redis_for_lost(server: RedisServer) -> None:
+    async def work() -> None:
+        async with processes(server, 1) as (here,):
+            asked = asyncio.create_task(take(here, subject(requests_per_minute=5)))
+            for _ in range(3):
+                await asyncio.sleep(0)  # the question goes out
+            time.sleep(fleet.TIMEOUT * 1.5)  # noqa: ASYNC251  # what holds up the event loop
+            assert isinstance(await asked, Taken)
+            assert here.counting is Counting.TOGETHER
+
+    asyncio.run(work())
+
+
 @pytest.mark.spec("F24")
 def test_a_redis_that_comes_later_is_found(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LOOK_AGAIN", 0.1)
