@@ -6,10 +6,11 @@ while it is lost, each process lets in its share of every limit, which is the li
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
+from typing import Any
 
 from billing.counters import Counters, Full
 from billing.errors import FleetAway, LimitReached
@@ -56,6 +57,7 @@ class Limiter:
         self.workers = 1
         self._fleet: Fleet | None = None
         self._reached = False
+        self.came_back = False  # Redis did, perhaps with nothing in it: see `gateway.snapshot`, which sets it back
         self._keeper: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -96,7 +98,7 @@ class Limiter:
     async def take(self, subjects: Sequence[Subject]) -> Taken:
         """Counts a call in every window of all its subjects. Raises LimitReached, and then it counts in none.
 
-        It waits for nothing but Redis, and for that no longer than `billing.fleet.TIMEOUT` allows.
+        It waits for nothing but Redis: for the round trip that is on its way and its own, each with a deadline.
         """
         if self._reached and self._fleet is not None:
             try:
@@ -152,7 +154,7 @@ class Limiter:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _quietly(self, work: "asyncio._CoroutineLike[None]") -> None:
+    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except FleetAway as error:
@@ -174,7 +176,7 @@ class Limiter:
                 if self._reached:
                     self._lost(error)
                 continue
-            self._reached = True
+            self._reached = self.came_back = True
             logger.warning("Redis is back; limits are counted together again")
 
     def _lost(self, error: Exception) -> None:

@@ -1,9 +1,9 @@
 """Tiers as vendors publish them, for those who come from there. Nothing is limited until an operator loads them.
 
-Cloud Temple: its price list of LLMaaS (docs.cloud-temple.com, 2026-08): output tokens an hour and a day. What a tier
-costs and its monthly ceiling are no limits of this kind, and not here.
-Saptiva: its page of usage limits (gitbook "límites de uso", 2025): requests and tokens a minute and a day. Images a
-minute do not apply here, and the figures of its Enterprise tier are not published in full.
+Cloud Temple: the tiers of LLMaaS in its public documentation (Cloud-Temple/docs, docs/llmaas, as of 2026-08-20): output
+tokens an hour and a day. What a tier costs and its monthly ceiling are no limits of this kind, and not here.
+Saptiva: the page "Límites de uso (rate limits)" of its documentation: requests and tokens a minute and a day. Its
+column IPM has no counterpart here, and the figures of its Enterprise tier were not to be had in full.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ PRESETS = (
     Preset(
         "saptiva",
         "Saptiva",
-        "Saptiva, límites de uso, 2025",
+        "Saptiva, límites de uso",
         (
             _saptiva("Free", 60, 20_000, 60_000, 20_000_000),
             _saptiva("Developer", 4_000, 250_000, 2_000_000, 250_000_000),

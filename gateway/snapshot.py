@@ -108,8 +108,9 @@ class Holder:
             logger.debug("PostgreSQL is away; the last snapshot stays in use")
 
     async def _look(self) -> None:
+        afresh = limiter.came_back
         try:
-            loaded = await in_database(_load_if_moved, self._snapshot)
+            loaded = await in_database(_load_if_moved, self._snapshot, afresh=afresh)
         except (DatabaseError, psycopg.Error):
             if self.fresh:
                 logger.warning("PostgreSQL cannot be reached; keys and models already known stay in use")
@@ -118,6 +119,7 @@ class Holder:
         self.fresh, self._reached = True, monotonic()
         if loaded is not None:
             snapshot, used = loaded
+            limiter.came_back = limiter.came_back and not afresh
             await limiter.take_up(used)  # before it binds anybody
             self._snapshot = snapshot
             _cut_revoked(snapshot)
@@ -132,14 +134,18 @@ class Holder:
 holder = Holder()
 
 
-def _load_if_moved(known: Snapshot | None) -> tuple[Snapshot, list[Consumed]] | None:
-    """The new snapshot, and what was used today by those who were not limited before."""
+def _load_if_moved(known: Snapshot | None, *, afresh: bool) -> tuple[Snapshot, list[Consumed]] | None:
+    """The new snapshot, and what was used today by those who were not limited before; `afresh`: by all who are."""
     # The revision is read first: a change that commits meanwhile is loaded again, never missed.
     number = revision.current()
-    if known is not None and number == known.revision:
+    if known is None or number != known.revision:
+        snapshot = load(number)
+    elif afresh:
+        snapshot = known
+    else:
         return None
-    snapshot = load(number)
-    return snapshot, consumed(snapshot.limits.without(known.limits if known else NO_RULES))
+    before = NO_RULES if known is None or afresh else known.limits
+    return snapshot, consumed(snapshot.limits.without(before))
 
 
 def load(number: int) -> Snapshot:

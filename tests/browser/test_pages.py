@@ -5,9 +5,13 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from accounts.models import Team, User
+from billing.models import Tier
+from billing.tiers import add_tier, give_tier, limit_key
+from billing.windows import Bounds
 from gateway.models import Engine, ServedModel
 from tests.browser.conftest import Visitor
 from tests.browser.steps import create_key, let_in
+from tests.factories import make_key
 from tests.server import LiveServer
 
 PHONE = {"width": 360, "height": 740}
@@ -16,10 +20,19 @@ ACCOUNT = ["account_email", "account_change_password", "mfa_index", "usersession
 
 def addresses(team: Team) -> list[str]:
     of_team = ["console:team-home", "accounts:keys", "accounts:team-settings", "console:new-key", "billing:usage"]
-    of_team.append("gateway:models")
+    of_team += ["gateway:models", "billing:limits"]
+    key = make_key(team).key
+    bounds = Bounds(requests_per_minute=600, tokens_per_day=1_000_000_000, output_tokens_per_hour=1_000_000)
+    limit_key(key=key, bounds=bounds, by=None)
+    tier = Tier.objects.first() or add_tier(name="Small", bounds=bounds, by=None)
+    give_tier(team=team, tier=tier, by=None)
     model = ServedModel.objects.order_by("pk")[0]
     return [
         *(reverse(name, args=[team.slug]) for name in of_team),
+        reverse("billing:key-limits", args=[team.slug, key.pk]),
+        reverse("billing:tiers"),
+        reverse("billing:tier", args=[tier.pk]),
+        reverse("billing:remove-tier", args=[tier.pk]),
         reverse("chat:home"),
         reverse("console:quickstart"),
         reverse("gateway:reference"),

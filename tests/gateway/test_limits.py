@@ -13,6 +13,7 @@ from billing.windows import Bounds
 from gateway.snapshot import holder
 from tests.factories import make_key
 from tests.gateway.conftest import Api
+from tests.redisd import RedisServer
 
 
 @pytest.fixture(autouse=True)
@@ -215,3 +216,27 @@ def test_a_call_that_the_accounts_cannot_take_counts_nowhere(api: Api) -> None:
     spool().close()
     assert api.chat().status_code == 503
     assert [one["used"] for one in api.client.get("/v1/usage").json()["limits"]] == [0, 0, 0]
+
+
+@pytest.mark.spec("F24", "F32")
+def test_a_redis_that_lost_everything_learns_the_day_from_the_log(api: Api) -> None:
+    limited(api, requests_per_day=5, tokens_per_day=1000)
+    with RedisServer() as server:
+        api.run(limiter.open(workers=1, redis_url=server.url))
+        try:
+            assert [api.chat().status_code for _ in range(3)] == [200] * 3
+            api.rows(3)
+            before = api.client.get("/v1/usage").json()["limits"]
+            assert [one["used"] for one in before] == [3, 78]
+            server.stop()
+            assert api.chat().status_code == 200  # by this process's own counts
+            api.rows(4)
+            server.start()
+            api.engine.wait_for(lambda: limiter.came_back)
+            limiter.counters.clear()
+            api.run(holder.refresh())
+            after = api.client.get("/v1/usage").json()["limits"]
+            assert [one["used"] for one in after] == [4, 104]
+            assert [api.chat().status_code for _ in range(2)] == [200, 429]
+        finally:
+            api.run(limiter.close())
