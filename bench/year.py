@@ -1,6 +1,6 @@
 """A log that a year has filled: whether the ledger is as quick as before, and how long a month takes to leave.
 
-    python -m bench.year [rows]
+    python -m bench.year [--rows 10000000]
 
 Against: the ledger on the empty log of the same database, before the year is filled in, each beside bare COPY into a
 table of the log's shape, in turns, which tells how busy the machine was. Ten million rows, the default,
@@ -8,7 +8,7 @@ take a few minutes and 6 GB; PostgreSQL makes them itself, in the log's own shap
 as `usage_rebuild` does. While the month leaves, batches go on being written, and the longest wait of one is told.
 """
 
-import sys
+import argparse
 import threading
 import time
 from collections.abc import Callable
@@ -203,5 +203,8 @@ def sizes() -> str:
 
 
 if __name__ == "__main__":
+    options = argparse.ArgumentParser()
+    options.add_argument("--rows", type=int, default=10_000_000)
+    given = options.parse_args()
     with scratch():
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000)
+        main(given.rows)

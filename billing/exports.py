@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TextIO
+from heapq import merge
+from typing import Any, TextIO
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.db.models import F, Q
+from django.db.models import F
 
 from accounts.models import Team
 from billing.models import Source, UsageRecord
@@ -62,14 +63,20 @@ def records(team: Team, days: Days) -> Iterator[dict[str, Value]]:
     """
     zone = ZoneInfo(team.time_zone)
     begin, end = days.moments(zone)
-    in_time = Q(booked_at=F("at"), at__gte=begin, at__lt=end)
-    late = Q(booked_at__gt=F("at"), booked_at__gte=begin, booked_at__lt=end)
-    adjustments = Q(corrects__isnull=False, booked_at__gte=begin, booked_at__lt=end)
-    rows = UsageRecord.objects.filter(in_time | late | adjustments, team=team).order_by("at", "id")
-    for row in rows.values(*COLUMNS).iterator(chunk_size=CHUNK):
-        named = dict(zip(NAMES, row.values(), strict=True))
+    rows = UsageRecord.objects.filter(team=team).order_by("at", "id")
+    # Apart, each is read in the order of an index, and only from the months that can hold it.
+    in_time = rows.filter(booked_at=F("at"), at__gte=begin, at__lt=end)
+    late = rows.filter(booked_at__gt=F("at"), booked_at__gte=begin, booked_at__lt=end)
+    adjustments = rows.filter(corrects__isnull=False, booked_at__gte=begin, booked_at__lt=end)
+    found = (which.values_list(*COLUMNS).iterator(chunk_size=CHUNK) for which in (in_time, late, adjustments))
+    for row in merge(*found, key=_oldest_first):
+        named = dict(zip(NAMES, row, strict=True))
         named["estimated"] = not {named["prompt_source"], named["completion_source"]} <= EXACT
         yield {field: plain(named[field], zone) for field in FIELDS}
+
+
+def _oldest_first(row: tuple[Any, ...]) -> tuple[datetime, UUID]:
+    return row[1], row[0]
 
 
 def plain(value: object, zone: ZoneInfo) -> Value:

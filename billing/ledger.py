@@ -66,6 +66,20 @@ def retry_dead_letters(*, by: User | None) -> Retried:
     return Retried(new=found["new"], known=found["known"], refused=found["refused"])
 
 
+@transaction.atomic
+def give_up_dead_letter(*, key: UUID, by: User | None) -> None:
+    """What can never go in is no alarm for ever. What it was stays in the audit. Raises DeadLetter.DoesNotExist."""
+    letter = DeadLetter.objects.select_for_update().get(pk=key)
+    start, final = (letter.payload.get(part) or {} for part in ("start", "final"))
+    used = final.get("counts") or {}
+    audit.record(
+        "usage.dead_letter_given_up", by=by, team=None, subject=letter, error=letter.error,
+        team_id=start.get("team_id"), model=start.get("model"), at_ms=start.get("at_ms"),
+        prompt_tokens=used.get("prompt_tokens"), completion_tokens=used.get("completion_tokens"),
+    )  # fmt: skip
+    letter.delete()
+
+
 def _retry(key: UUID, by: User | None) -> str:
     try:
         with transaction.atomic():

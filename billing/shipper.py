@@ -62,13 +62,18 @@ class Shipper:
     def ship_once(self) -> int:
         """Ship all that can be shipped now. Returns how many rows were new. Raises OperationalError."""
         own = self._own_spool()
-        shipped = 0
         if own:
             own.rotate()
-            until = own.ended_before()
-            shipped = sum(map(self._ship_closed, own.closed_files()))
+        until = own.ended_before() if own else 0.0
+        closed = own.closed_files() if own else []
+        dead = [folder for folder in folders(self._root) if not own or folder != own.folder]
+        if closed or dead:
+            # Before anything is read: the pool keeps who waited for it in vain, and his frames with all that they
+            # hold, until the database is back.
+            connection.ensure_connection()
+        shipped = sum(map(self._ship_closed, closed))
+        if own:
             self._mark(own, until)
-        dead = (folder for folder in folders(self._root) if not own or folder != own.folder)
         return shipped + sum(map(self._ship_dead, dead))
 
     def _mark(self, own: Spool, until: float) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from django.conf import LazySettings
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import AuditEntry, Team, User
@@ -74,6 +74,25 @@ def test_the_command_says_what_became_of_them(red: Team, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         call_command("usage_retry")
     assert capsys.readouterr() == ("new in the log: 0\nin the log already: 0\n", "refused again: 1\n")
+
+
+def test_what_can_never_go_in_is_given_up_by_its_id_and_stays_in_the_audit(
+    red: Team, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.write([one := ended(red.pk, counts(-5, 5)), two := ended(red.pk, counts(-6, 5))])
+    call_command("usage_retry", list=True)
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == [str(one.start.id), str(two.start.id)]
+    assert "usage_counts_not_negative" in listed[0]
+    call_command("usage_retry", "--give-up", str(one.start.id))
+    assert [letter.pk for letter in DeadLetter.objects.all()] == [two.start.id]
+    entry = AuditEntry.objects.get(action="usage.dead_letter_given_up")
+    assert entry.detail["prompt_tokens"] == -5
+    assert (entry.subject_id, entry.detail["team_id"], entry.detail["at_ms"]) == (
+        str(one.start.id), red.pk, one.start.at_ms,
+    )  # fmt: skip
+    with pytest.raises(CommandError, match="no dead letter"):
+        call_command("usage_retry", "--give-up", str(one.start.id))
 
 
 def test_lag_is_that_of_the_oldest_file_that_could_be_shipped(root: Path) -> None:
