@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0  # seconds until all must be in the log
 PLAIN = frozenset({"ok", "drip", "slow", "echo"})  # scenarios whose counts are what the engine reports
+MOST_SENTENCES = 10
 LAST_DELTAS = 80  # an interrupted call may lack what came after its last progress: a second's, and a busy machine's
 # What is held for a call while it runs: a statement that counts what is still held, by the table that it needs.
 MOST_GROWTH = 64 << 20  # bytes of a server's resident memory, from its first moment to its last
@@ -51,7 +52,7 @@ class Evidence:
 def judge(rig: "Rig") -> None:
     evidence = _at_rest(rig)
     wrong = [sentence for inspect in INSPECTIONS for sentence in inspect(evidence)]
-    assert wrong == [], "\n".join(wrong)
+    assert wrong == [], "\n".join([f"{len(wrong)} things are wrong", *wrong[:MOST_SENTENCES]])
 
 
 def _at_rest(rig: "Rig") -> Evidence:
@@ -170,7 +171,7 @@ def no_errors_in_the_log(evidence: Evidence) -> Iterator[str]:
     for server in evidence.rig.servers:
         for line in server.log().splitlines():
             if _is_error(line) and not any(pattern.search(line) for pattern in expected):
-                yield f"the server says: {line[:2000]}"
+                yield f"the server says: {_shortened(line)}"
 
 
 def _is_error(line: str) -> bool:
@@ -178,6 +179,13 @@ def _is_error(line: str) -> bool:
     if line.startswith("{"):
         return json.loads(line).get("level") in {"error", "critical"}
     return line.startswith(("Traceback", "ERROR", "CRITICAL")) or "never awaited" in line or "never retrieved" in line
+
+
+def _shortened(line: str) -> str:
+    if not line.startswith("{"):
+        return line[:500]
+    found = json.loads(line)
+    return f"{found.get('event')} {found.get('path', '')} ... {str(found.get('exception', ''))[-300:]}"
 
 
 def _lost_at_the_end(seen: Seen, row: dict[str, Any]) -> bool:

@@ -185,8 +185,7 @@ class Rig(AbstractContextManager["Rig"]):
         self.database = stack.enter_context(Relay(self.cluster.socket))
         stack.callback(self._threads.shutdown)
         for _ in range(self._number):
-            self.servers.append(server := stack.enter_context(self.make_server()))
-            self.weights.append(Weight(server.pid, server.memory()))
+            self.adopt(stack.enter_context(self.make_server()))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._stack:
@@ -208,6 +207,19 @@ class Rig(AbstractContextManager["Rig"]):
         url = f"postgres://{USER}@127.0.0.1:{self.database.port}/{self.name}"
         given = {"DATABASE_URL": url, "SECRET_KEY": SECRET, **self._env, **env}
         return LiveServer(COMMANDS[self.kind], data=data or self.data, ready=ready, **given)
+
+    def open_server(self, *, ready: bool = True, data: Path | None = None, **env: str) -> LiveServer:
+        """As `make_server`, started, and stopped with the rig."""
+        return self._stack.enter_context(self.make_server(ready=ready, data=data, **env))
+
+    def adopt(self, server: LiveServer) -> None:
+        """A server of `open_server` that is ready: callers may call it, and the oracle watches it."""
+        self.servers.append(server)
+        self.weights.append(Weight(server.pid, server.memory()))
+
+    def judge(self) -> None:
+        """What the oracle says of everything so far. Comes by itself at the end, while the servers still run."""
+        oracle.judge(self)
 
     @property
     def server(self) -> LiveServer:
@@ -234,6 +246,10 @@ class Rig(AbstractContextManager["Rig"]):
         seen = self.expect(way)
         caller = Caller(self.servers[way.server].port, self.keys[way.key], way, seen)
         return Running(seen, self._threads.submit(caller.run).result)
+
+    def bearer(self, key: str = "red") -> dict[str, str]:
+        """The headers of a caller with this key."""
+        return {"authorization": f"Bearer {self.keys[key]}"}
 
     def expect(self, way: Way) -> Seen:
         """A call that the scenario carries out by itself, of which the oracle shall know."""
