@@ -25,6 +25,7 @@ from chat.models import Conversation, Generation
 from chat.presence import Standing, Visit, standing
 from console.asgi import application
 from tests.chat.conftest import serve_model, web_process
+from tests.chat.shown import text_of
 from tests.chat.test_generations import ended, written
 from tests.engines.faultd import FaultEngine, words
 
@@ -90,23 +91,6 @@ async def opened(user: User, conversation: Conversation, browser: Client | None 
 
 async def asked(user: User, team: Team, text: str = "Go on.") -> Conversation:
     return await in_database(start, user=user, team=team, question=Question(text, "small", uuid.uuid4()))
-
-
-def text_of(frames: list[str]) -> str:
-    """The answer that a page shows which swaps these frames in, as plain text."""
-    blocks = tail = ""
-    for frame in frames:
-        if whole := re.search(
-            r'<div id="blocks">(.*?)</div>\s*<div class="tail[^"]*" id="tail">(.*?)</div>', frame, re.DOTALL
-        ):
-            blocks, tail = whole[1], whole[2]
-        if added := re.search(r'"beforeend:#blocks">(.*?)</div><div', frame, re.DOTALL):
-            blocks += added[1]
-        if moved := re.search(r'id="tail" hx-swap-oob="true">(.*?)</div>', frame, re.DOTALL):
-            tail = moved[1]
-        elif more := re.search(r'"beforeend:#tail">(.*?)</div>', frame, re.DOTALL):
-            tail += more[1]
-    return html.unescape(re.sub(r"<[^>]+>", "", blocks) + tail)
 
 
 @pytest.mark.spec("S11")
