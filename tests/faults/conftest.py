@@ -1,10 +1,10 @@
-"""One stage for all scenarios, and each of them on both servers."""
+"""One stage for all scenarios, and each of them on both servers; on uvicorn they belong to the long run."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.rig import KINDS, Stage, on_stage
+from tests.faults.rig import Stage, on_stage
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +13,7 @@ def stage() -> Iterator[Stage]:
         yield found
 
 
-@pytest.fixture(params=KINDS, scope="session")
+@pytest.fixture(params=["daphne", pytest.param("uvicorn", marks=pytest.mark.slow)], scope="session")
 def kind(request: pytest.FixtureRequest) -> str:
     """The server that the application runs on."""
     return str(request.param)

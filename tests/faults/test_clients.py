@@ -56,6 +56,7 @@ def test_who_leaves_before_the_first_byte_pays_nothing(stage: Stage, kind: str, 
         assert (row["prompt_source"], row["completion_source"]) == ("none", "none")
 
 
+@pytest.mark.slow
 @pytest.mark.spec("F28", "R20")
 def test_who_does_not_read_holds_the_engine_back_and_not_our_memory(stage: Stage, kind: str) -> None:
     with stage.rig(kind) as rig, socket.create_connection(("127.0.0.1", rig.server.port)) as lazy:

@@ -1,5 +1,6 @@
 """Clocks that step and clocks that differ. libfaketime stands between the server and the machine's clock."""
 
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +10,10 @@ import pytest
 from tests.faults.callers import Way
 from tests.faults.rig import Rig, Stage, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the library is preloaded as Linux does it"),
+]
 
 HOUR = 3600  # seconds
 STREAM = Way("fault:drip?n=60&gap=50")  # three seconds

@@ -147,6 +147,7 @@ def test_streams_through_a_connection_that_is_reset_end_with_an_error(stage: Sta
         assert [rig.row(one)["outcome"] for one in seen] == ["upstream_error"] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.spec("F04", "F05", "R05")
 def test_a_network_that_swallows_everything_is_a_timeout_and_not_for_ever(stage: Stage, kind: str) -> None:
     with stage.rig(kind, **DEADLINES) as rig:

@@ -15,7 +15,7 @@ from tests.faults.callers import Way
 from tests.faults.rig import KINDS, Rig, Stage, until
 from tests.faults.test_database import lag_of
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "5"))
 LONG = Way("fault:drip?n=400&gap=25")  # ten seconds: thirty files of the spool
 SHORT = Way("fault:ok?n=5", stream=False)
 REVOKED_WITHIN, CUT_WITHIN = 1.0, 5.0  # seconds
