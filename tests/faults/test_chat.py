@@ -247,4 +247,5 @@ async def open_idle(rig: Rig, stack: AsyncExitStack, session: str, conversation:
     socket = await stack.enter_async_context(opened)
     await socket.send(json.dumps({"type": "cursor", "newest": ""}))
     await socket.recv()
+    await socket.send(json.dumps({"type": "ack", "frame": 1}))
     return socket
