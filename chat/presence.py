@@ -30,7 +30,7 @@ from chat.models import Conversation
 
 CHECK_EVERY = 20.0  # seconds
 MOST_OF_A_PERSON = 50  # open sockets in this process: pages of one person
-MOST = 10_000  # of everybody; each costs some 40 KB
+MOST = 10_000  # of everybody; each costs 50 to 100 KB
 
 _log = logging.getLogger(__name__)
 
