@@ -29,7 +29,7 @@ WORDS = 60
 SAYS = f"fault:drip?n={WORDS}&gap=50"  # three seconds
 WHOLE = "".join(words(WORDS))
 IDLE, OF_A_PERSON = 2_000, 40  # sockets
-# Bytes. R22 asks for 50 KB: daphne keeps it by little (49 measured), uvicorn does not (96, with its compression of frames).
+# Bytes. R22 asks for 50 KB: daphne keeps it by little (49 measured), uvicorn does not (96).
 MOST_OF_A_SOCKET = {"daphne": 50 * 1024, "uvicorn": 120 * 1024}
 PEOPLE = f"""
 import json, uuid
