@@ -30,7 +30,7 @@ test-engine: .venv/.dev .venv-engine/.ready .venv-clients/.ready .venv-clients/.
 	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/real_engine -q
 	@$(BIN)/python -m pytest tests/clients -q
 
-test-faults: .venv/.dev ## the long fault runs: thirty rounds of kill -9, and what is marked slow
+test-faults: .venv/.dev ## every scenario of the fault rig, on both servers, with thirty rounds of kill -9 on each
 	@KILL_ROUNDS=30 $(BIN)/python -m pytest tests/faults -q
 
 check: .venv/.dev ## style, types, walls between the rooms, migrations, settings, translations

@@ -1,4 +1,8 @@
-"""From the spool to the log: a thread in each web process that ships closed files, and those of dead processes."""
+"""From the spool to the log: a thread in each web process that ships closed files, and those of dead processes.
+
+Another one has the spool go on in a new file in time: making one may wait for the disk, which the event loop must not,
+and the shipping thread may be waiting for PostgreSQL.
+"""
 
 import logging
 import os
@@ -42,22 +46,26 @@ class Shipper:
         self._root = root
         self._own = own
         self._stopping = Event()
-        self._thread: Thread | None = None
+        self._threads: list[Thread] = []
         self.shipped = 0  # rows that were new to the log
         self._noted: dict[int, int] = {}  # key id → the last use that was noted, milliseconds
         self._marked_at = 0.0  # monotonic
 
     def start(self) -> None:
         self._stopping.clear()
-        self._thread = Thread(target=self._run, name="shipper", daemon=True)
-        self._thread.start()
+        self._threads = [
+            Thread(target=self._run, name="shipper", daemon=True),
+            Thread(target=self._rotate_on, name="spool files", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, timeout: float = 10) -> None:
-        """Ship what is left and end the thread. What cannot be shipped in time stays for the next start."""
+        """Ship what is left and end the threads. What cannot be shipped in time stays for the next start."""
         self._stopping.set()
-        if self._thread:
-            self._thread.join(timeout)
-            self._thread = None
+        for thread in self._threads:
+            thread.join(timeout)
+        self._threads = []
 
     def ship_once(self) -> int:
         """Ship all that can be shipped now. Returns how many rows were new. Raises OperationalError."""
@@ -90,6 +98,11 @@ class Shipper:
             if last:
                 return
             self._stopping.wait(PATIENCE if away else EVERY)
+
+    def _rotate_on(self) -> None:
+        while not self._stopping.wait(EVERY):
+            if own := self._own_spool():
+                own.rotate()
 
     def _try(self, *, last: bool, silent: bool) -> bool:
         try:

@@ -62,7 +62,7 @@ class _Running:
 class Spool:
     """The spool of one process. Writes are synchronous and take microseconds; they come from the event loop.
 
-    The shipper's thread prepares and switches files (`rotate`) and closes old ones, so that the loop rarely does.
+    The shipper's threads prepare and switch files (`rotate`) and close old ones, so that the loop rarely does.
     """
 
     def __init__(
@@ -163,22 +163,28 @@ class Spool:
         self._rotate_if_late()
 
     def rotate(self, *, force: bool = False) -> bool:
-        """Go on in a new file if the live one is due. Called by the shipper; a failure leaves the live one in use."""
+        """Go on in a new file if the live one is due. A failure leaves the live one in use.
+
+        Called by the shipper's threads.
+        """
         with self._switching:
-            wanted = self._written > 0 if force else self._due()
-            if self._closed or not wanted:
-                return False
-            try:
-                connection, number = self._new_file()
-                with self._lock:
-                    self._carry(connection)
-                    self._retired.append(self._live)
-                    self._closed_ends[self._number] = self._ends
-                    self._live, self._number = connection, number
-                    self._begin_file()
-            except (OSError, sqlite3.Error):
-                logger.exception("the spool could not start a new file and goes on in the old one")
-                return False
+            return self._switch(force=force)
+
+    def _switch(self, *, force: bool = False) -> bool:
+        wanted = self._written > 0 if force else self._due()
+        if self._closed or not wanted:
+            return False
+        try:
+            connection, number = self._new_file()
+            with self._lock:
+                self._carry(connection)
+                self._retired.append(self._live)
+                self._closed_ends[self._number] = self._ends
+                self._live, self._number = connection, number
+                self._begin_file()
+        except (OSError, sqlite3.Error):
+            logger.exception("the spool could not start a new file and goes on in the old one")
+            return False
         return True
 
     @property
@@ -194,9 +200,10 @@ class Spool:
 
     def closed_files(self) -> list[Path]:
         """Files that nothing writes to any more, oldest first. Closes their connections, which may take a while."""
+        live = self._number  # first: a file that is retired from now on is still open
         while self._retired:
             self._retired.pop().close()
-        return [path for path in numbered(self.folder) if int(path.stem) < self._number]
+        return [path for path in numbered(self.folder) if int(path.stem) < live]
 
     @property
     def writable(self) -> bool:
@@ -284,9 +291,12 @@ class Spool:
         return self._ends > 0 and time.monotonic() - self._opened >= self._rotate_seconds * patience
 
     def _rotate_if_late(self) -> None:
-        """The writer's own switch, for when the shipper's thread does not come round."""
-        if self._due(patience=2):
-            self.rotate()
+        """The writer's own switch, for when no thread comes round. It never waits for one that is at it."""
+        if self._due(patience=2) and self._switching.acquire(blocking=False):
+            try:
+                self._switch()
+            finally:
+                self._switching.release()
 
     def _insert(self, statement: str, row: Row) -> Row:
         """The row as it was written."""

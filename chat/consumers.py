@@ -27,12 +27,15 @@ from chat.presence import Presence, Standing, Visit, presence, standing
 from chat.show import sentence
 from chat.watching import Watcher
 
-# Servers let applications send codes from 4000 on. Pages come back after TOO_SLOW and FAILED only.
-SIGNED_OUT, NOT_YOURS, TOO_SLOW, NOT_OURS, FAILED = 4401, 4404, 4408, 4400, 4500
+# Servers let applications send codes from 4000 on. Pages come back after TOO_SLOW and FAILED, and after ASLEEP once
+# somebody looks at them.
+SIGNED_OUT, NOT_YOURS, TOO_SLOW, NOT_OURS, FAILED, ASLEEP, TOO_MANY = 4401, 4404, 4408, 4400, 4500, 4410, 4429
 FAREWELL = {Standing.SIGNED_OUT: SIGNED_OUT, Standing.OUTSIDE: NOT_YOURS}
 UNACKED_LIMIT = 256 * 1024  # bytes on their way; beyond it the page is sent nothing until it catches up
 UNACKED_SECONDS = 30.0
 LOOK_AT_ACKS = 5.0
+SILENT_SECONDS = 60.0  # a page says at once where it stands; who has not by then is none
+IDLE_SECONDS = 8 * 3600.0  # with nothing said and nothing shown
 QUICKEST, SLOWEST = 0.05, 1.0  # seconds between two frames
 
 
@@ -78,6 +81,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self._unacked = Unacked()
         self._wake = asyncio.Event()
         self._closed = False
+        self._alive_at = time.monotonic()  # when anything was last said or shown
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """As the parent's, without its thread hop a message: the database is reached by `in_database` alone."""
@@ -94,10 +98,15 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if conversation is None:
             await self._leave(NOT_YOURS)
             return
+        if not presence.has_room(user.pk):
+            await self._leave(TOO_MANY)
+            return
         self._user, self._conversation = user, conversation
         self._visit = Visit(self.scope["session"].session_key or "", user.pk, conversation.pk)
         self._language = _language(self.scope.get("query_string", b""))
-        self._watching = asyncio.create_task(self._watch(presence), name=f"watch {conversation.pk}")
+        # Begun at once, so that the next one who asks for room finds it taken.
+        watch, name = self._watch(presence), f"watch {conversation.pk}"
+        self._watching = asyncio.Task(watch, loop=asyncio.get_running_loop(), name=name, eager_start=True)
         self._watching.add_done_callback(self._stopped_watching)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -106,6 +115,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if text_data is None or len(text_data) > FRAME_LIMIT:
             await self._leave(NOT_OURS)
             return
+        self._alive_at = time.monotonic()
         try:
             message = parse(text_data)
         except Unreadable:
@@ -169,13 +179,22 @@ class ChatConsumer(AsyncWebsocketConsumer):
         watcher = Watcher(self._conversation.pk, self._language)
         with present.present(self._visit, self._farewell), watchers.watching(self._conversation.pk) as self._wake:
             while not self._closed:
-                if self._unacked.stuck:
-                    await self._leave(TOO_SLOW)
+                if (code := self._over(watcher)) is not None:
+                    await self._leave(code)
                     return
                 await self._send(await self._news(watcher))
                 lag = await _rest(QUICKEST)
                 await _rest(min(lag * 4, SLOWEST))
                 await wait(self._wake, min(watcher.patience, LOOK_AT_ACKS) if self._unacked.any else watcher.patience)
+
+    def _over(self, watcher: Watcher) -> int | None:
+        """Why the socket should be closed, if it should."""
+        silence = time.monotonic() - self._alive_at
+        if self._unacked.stuck:
+            return TOO_SLOW
+        if silence > SILENT_SECONDS and not (watcher.began or self._begin):
+            return NOT_OURS
+        return ASLEEP if silence > IDLE_SECONDS else None
 
     async def _news(self, watcher: Watcher) -> str:
         try:
@@ -191,6 +210,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def _send(self, fragment: str) -> None:
         if not fragment or self._closed:
             return
+        self._alive_at = time.monotonic()
         self._unacked.frame += 1
         framed = f'{fragment}<data id="frame" value="{self._unacked.frame}" hx-swap-oob="true"></data>'
         self._unacked.sent(len(framed.encode()))

@@ -10,6 +10,7 @@ import contextlib
 import enum
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ from chat.conversations import MAY_CHAT
 from chat.models import Conversation
 
 CHECK_EVERY = 20.0  # seconds
+MOST_OF_A_PERSON = 50  # open sockets in this process: pages of one person
+MOST = 10_000  # of everybody; each costs 50 to 100 KB
 
 _log = logging.getLogger(__name__)
 
@@ -93,20 +96,29 @@ class Presence:
 
     def __init__(self) -> None:
         self._leave: dict[object, tuple[Visit, Leave]] = {}
+        self._of_a_person: Counter[int] = Counter()
         self._loop: asyncio.Task[None] | None = None
         self._looks: set[asyncio.Task[None]] = set()
+
+    def has_room(self, user_id: int) -> bool:
+        """Whether this person may open one more socket here."""
+        return len(self._leave) < MOST and self._of_a_person[user_id] < MOST_OF_A_PERSON
 
     @contextlib.contextmanager
     def present(self, visit: Visit, leave: Leave) -> Iterator[None]:
         """`leave` is called when the visitor is no longer welcome."""
         token = object()
         self._leave[token] = (visit, leave)
+        self._of_a_person[visit.user_id] += 1
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._look_for_ever(), name="chat presence")
         try:
             yield
         finally:
             del self._leave[token]
+            self._of_a_person[visit.user_id] -= 1
+            if not self._of_a_person[visit.user_id]:
+                del self._of_a_person[visit.user_id]
             if not self._leave and self._loop is not None:
                 self._loop.cancel()
                 self._loop = None

@@ -1,6 +1,7 @@
 """What lives as long as a web process: its spool and shipper, what it knows of keys and models, LISTEN, the chat.
 
-One function for both servers: uvicorn calls it through ASGI's lifespan, and so does `console.serving` for daphne.
+One function for both servers: uvicorn calls it through ASGI's lifespan, and so does `console.serving` for daphne, which
+drains by itself.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from billing.spool import open_spool
 from chat.generations import supervisor
 from chat.listeners import LISTENERS as CHAT
 from console import watchdog
+from console.draining import Drain
 from console.listen import Listening
 from gateway import health
 from gateway.engines.client import close_http
@@ -27,6 +29,8 @@ type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 
+DRAINS = "tertulia.drains"  # an extension of lifespan's scope: the server drains, and we need not
+
 listening = Listening({**GATEWAY, **CHAT})
 shipper = Shipper(spool_root())
 
@@ -34,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def life() -> AsyncIterator[None]:
+async def life(*, drained_by_server: bool) -> AsyncIterator[None]:
     """Begins without a database too: /readyz says so, and everything catches up when it comes."""
     environment = settings.ENVIRONMENT
     async with AsyncExitStack() as stack:
@@ -55,6 +59,10 @@ async def life() -> AsyncIterator[None]:
         stack.push_async_callback(listening.stop)
         await supervisor.start()
         stack.push_async_callback(supervisor.stop)
+        if not drained_by_server:
+            drain = Drain(environment.drain_seconds)
+            stack.enter_context(drain.heard())
+            stack.push_async_callback(drain.over)
         yield
 
 
@@ -62,7 +70,7 @@ async def lifespan(scope: Message, receive: Receive, send: Send) -> None:
     """ASGI's lifespan protocol around `life`."""
     await receive()
     try:
-        async with life():
+        async with life(drained_by_server=DRAINS in scope.get("extensions", {})):
             await send({"type": "lifespan.startup.complete"})
             await receive()
     except Exception as error:

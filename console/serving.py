@@ -26,6 +26,7 @@ from chat.generations import supervisor
 from console.asgi import application
 from console.doors import Doors
 from console.errors import CannotListen
+from console.lifespan import DRAINS
 from gateway import running
 
 HEADER_SECONDS = 12  # a request's head must be there
@@ -119,7 +120,11 @@ class DrainingServer(Server):
         return task
 
     async def _live(self) -> None:
-        self._keep(application({"type": "lifespan"}, self._to_lifespan.get, self._from_lifespan.put))
+        self._keep(
+            application(
+                {"type": "lifespan", "extensions": {DRAINS: {}}}, self._to_lifespan.get, self._from_lifespan.put
+            )
+        )
         if not await self._tell_lifespan("lifespan.startup"):
             self.stop()
             return
@@ -188,14 +193,16 @@ class DrainingServer(Server):
 
     async def _watch_slow_senders(self) -> None:
         """Closes connections whose request has not come whole in time, so that nobody can hold them all."""
+        since: dict[Any, float] = {}  # daphne's own note of when is of a clock that may step
         while True:
             await asyncio.sleep(1)
-            now = time.time()
-            for protocol, known in list(self.connections.items()):
-                if isinstance(protocol, WebRequest) and not hasattr(protocol, "request_start"):
-                    limit = HEADER_SECONDS if protocol.content is None else BODY_SECONDS
-                    if now - known["connected"] > limit:
-                        _abort(protocol)
+            now = time.monotonic()
+            late = [protocol for protocol in self.connections if _is_coming(protocol)]
+            since = {protocol: since.get(protocol, now) for protocol in late}
+            for protocol, began in since.items():
+                limit = HEADER_SECONDS if protocol.content is None else BODY_SECONDS
+                if now - began > limit:
+                    _abort(protocol)
 
 
 @implementer(IPushProducer)
@@ -263,6 +270,11 @@ class Factory(HTTPFactory):
 
     def log(self, request: Any) -> None:
         """twisted's own line for each request, which nobody reads here: its time goes to the requests."""
+
+
+def _is_coming(protocol: Any) -> bool:
+    """Whether it is a request that has not come whole yet."""
+    return isinstance(protocol, WebRequest) and not hasattr(protocol, "request_start")
 
 
 def _abort(request: Any) -> None:

@@ -5,10 +5,11 @@ that came to nothing (no token, nothing sent) may be repeated, as clients do of 
 the header cost nothing here; those with it ask PostgreSQL, and are refused while it is away.
 """
 
+import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -25,7 +26,7 @@ from billing.reports import came_to_nothing
 from gateway.errors import BadRequest, RepeatedOtherwise, RepeatedRequest, Unavailable
 from gateway.models import RememberedRequest
 from gateway.running import Call
-from gateway.snapshot import RETRY_AFTER
+from gateway.snapshot import PATIENCE, RETRY_AFTER
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ async def once(
         raise BadRequest(f"An Idempotency-Key has 1 to {LONGEST} printable ASCII characters.", param="idempotency-key")
     place = {"key_id": caller.key_id, "path": path, "name": text}
     try:
-        await in_database(_claim, caller, place, hashlib.sha256(body).digest(), call.request.id)
+        await _claim_soon(in_database(_claim, caller, place, hashlib.sha256(body).digest(), call.request.id), call)
     except AWAY as error:
         raise Unavailable("The database cannot be reached. Try again later.", retry_after=RETRY_AFTER) from error
     try:
@@ -61,6 +62,37 @@ async def once(
 
 def forget_old() -> None:
     RememberedRequest.objects.filter(at__lt=timezone.now() - REMEMBERED).delete()
+
+
+_late: set[asyncio.Task[None]] = set()  # claims that nobody waits for any more, and their ends
+
+
+async def _claim_soon(claim: Coroutine[Any, Any, None], call: Call) -> None:
+    """Waits for the claim, but not for ever, nor for one whose caller has left: it is then taken back once it is made.
+
+    Raises Unavailable.
+    """
+    task = asyncio.get_running_loop().create_task(claim)
+    try:
+        await asyncio.wait({task}, timeout=PATIENCE)
+    finally:
+        if not task.done():
+            _keep(_take_back(task, call.request.id))
+    if not task.done():
+        raise Unavailable("The database is slow to answer. Try again later.", retry_after=RETRY_AFTER)
+    task.result()
+
+
+def _keep(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    _late.add(task)
+    task.add_done_callback(_late.discard)
+
+
+async def _take_back(claim: asyncio.Task[None], request_id: UUID) -> None:
+    await asyncio.wait({claim})
+    if claim.exception() is None:
+        await _forget(request_id)
 
 
 @transaction.atomic

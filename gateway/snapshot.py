@@ -9,6 +9,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 import psycopg
 from django.conf import settings
@@ -34,6 +35,7 @@ from gateway.models import Engine, ServedModel
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+PATIENCE = 5.0  # seconds that a call waits for PostgreSQL, as long as Django's pool does
 RETRY_AFTER = 5  # seconds
 
 
@@ -59,7 +61,7 @@ class Holder:
         self._reached = 0.0
         self._begun = 0  # looks begun so far
         self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def current(self) -> Snapshot:
         """Raises Unavailable before the first load, and when PostgreSQL has been away longer than the lease."""
@@ -86,6 +88,19 @@ class Holder:
             raise Unavailable("The database cannot be reached. Try again later.", retry_after=RETRY_AFTER)
         return self.current()
 
+    async def refresh_soon(self) -> Snapshot:
+        """As `refresh`, for a caller who waits: raises Unavailable when it takes longer than PATIENCE.
+
+        The look goes on for those who come after: giving it up would leave its thread to a slow database all the same.
+        """
+        task = asyncio.get_running_loop().create_task(self.refresh())
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        await asyncio.wait({task}, timeout=PATIENCE)
+        if not task.done():
+            raise Unavailable("The database is slow to answer. Try again later.", retry_after=RETRY_AFTER)
+        return task.result()
+
     async def poll(self) -> None:
         """Looks each second until cancelled."""
         while True:
@@ -99,7 +114,12 @@ class Holder:
         """Called in the event loop when a change was announced."""
         task = asyncio.get_running_loop().create_task(self._refresh_quietly())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waited for it has heard of it
 
     async def _refresh_quietly(self) -> None:
         try:

@@ -38,6 +38,8 @@ class LiveServer:
 
     with LiveServer(DRAIN_SECONDS="5") as server:
         server.url, server.log()
+
+    The command "uvicorn" runs the same application as "serve", as docs/deploy.md has it.
     """
 
     def __init__(self, command: str = "serve", *, data: Path | None = None, ready: bool = True, **env: str) -> None:
@@ -53,12 +55,12 @@ class LiveServer:
     def _environment(self, more: dict[str, str]) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
         ours = {"SECRET_KEY": SECRET, "TERTULIA_DATA": str(self._data), "HOST": "127.0.0.1", "PORT": str(self.port)}
-        if self._command == "serve":
+        if self._command != "start":
             ours["DATABASE_URL"] = url_of_test_database()
         return {**kept, **ours, "PYTHONUNBUFFERED": "1", **more}
 
     def __enter__(self) -> Self:
-        if self._command == "serve" and not (self._data / "static" / "staticfiles.json").exists():
+        if self._command != "start" and not (self._data / "static" / "staticfiles.json").exists():
             self.manage("collectstatic", "--noinput", "--verbosity=0")
         self.start()
         return self
@@ -72,7 +74,7 @@ class LiveServer:
         """Starts the child, again if it has ended, and waits until it is ready."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "manage.py", self._command],
+                self._words(),
                 cwd=ROOT,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
@@ -81,6 +83,13 @@ class LiveServer:
                 start_new_session=True,
             )
         self.wait_for(200 if self._ready else 0)
+
+    def _words(self) -> list[str]:
+        if self._command != "uvicorn":
+            return [sys.executable, "manage.py", self._command]
+        place = ["--host", self._env["HOST"], "--port", self._env["PORT"]]
+        drain = ["--timeout-graceful-shutdown", str(int(self._env.get("DRAIN_SECONDS", "60")) + 10)]
+        return [sys.executable, "-m", "uvicorn", "console.asgi:application", *place, *drain]
 
     def wait_for(self, status: int) -> None:
         """Waits until /readyz answers with this status; 0: with any."""
@@ -132,6 +141,15 @@ class LiveServer:
     def pid(self) -> int:
         assert self._process
         return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")

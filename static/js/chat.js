@@ -10,6 +10,8 @@ const LONGEST_DELAY = 5000;
 const COMES_BACK = [4408, 4500]; // too slow, failed: not among the codes after which htmx reconnects
 const SIGNED_OUT = 4401;
 const GONE = 4404;
+const ASLEEP = 4410; // nothing happened for hours
+const CROWDED = 4429; // too many pages are open
 
 const thread = document.querySelector(".thread");
 const box = composer(document.getElementById("composer"));
@@ -86,6 +88,10 @@ function socket(scroll) {
       tell(thread.dataset.signedOut);
     } else if (code === GONE) {
       tell(thread.dataset.gone);
+    } else if (code === CROWDED) {
+      tell(thread.dataset.crowded);
+    } else if (code === ASLEEP) {
+      whenLookedAt(event.detail.socketWrapper.reconnect);
     } else {
       tell(thread.dataset.away);
       if (COMES_BACK.includes(code)) {
@@ -100,6 +106,14 @@ function socket(scroll) {
       stop.form.requestSubmit();
     }
   });
+}
+
+function whenLookedAt(work) {
+  if (!document.hidden) {
+    work();
+  } else {
+    document.addEventListener("visibilitychange", work, { once: true });
+  }
 }
 
 function tell(words) {

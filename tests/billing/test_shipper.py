@@ -6,13 +6,15 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 from django.db import OperationalError, connection
 
@@ -22,6 +24,7 @@ from billing.models import DeadLetter, UsageDay, UsageRecord
 from billing.shipper import Shipper, waiting
 from billing.spool import Spool
 from billing.spoolfolder import folders, numbered
+from console.listen import direct_address
 from tests.billing.traffic import a_final, a_progress, a_start, counts, now_ms
 from tests.factories import make_key
 
@@ -57,6 +60,7 @@ import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from billing.spool import Spool
+from console.listen import direct_address
 from tests.billing.traffic import a_start, a_final, a_progress
 spool = Spool(Path({str(root)!r}), rotate_seconds=1e9)
 starts = [a_start({team.pk}) for _ in range({ended + cut})]
@@ -262,6 +266,31 @@ def test_while_the_database_is_away_records_wait_and_then_arrive_once(
     shipper.stop()
     assert sorted(logged()) == sorted(requests)
     assert waiting(root).ended == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("F18")
+def test_while_the_database_is_slow_files_are_still_begun_in_time_and_not_by_the_writer(root: Path, red: Team) -> None:
+    with closing(Spool(root, rotate_seconds=0.4)) as spool, psycopg.connect(**direct_address()) as other:
+        requests = [ask(spool, red)]
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE billing_usage")
+        shipper = Shipper(root, spool)
+        shipper.start()
+        for number in (2, 3, 4):
+            until(lambda number=number: spool._number == number)
+            requests.append(ask(spool, red))
+        other.execute("ROLLBACK")
+        until(lambda: len(logged()) >= 3)
+        shipper.stop()
+    assert sorted(logged()) == sorted(requests)
+
+
+def until(look: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not look():
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(0.01)
 
 
 @pytest.mark.spec("F23")

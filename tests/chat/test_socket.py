@@ -19,12 +19,13 @@ from accounts.database import in_database
 from accounts.models import Role, Team, User
 from accounts.people import deactivate_person
 from accounts.teams import add_member, remove_member
-from chat import consumers, presence
+from chat import consumers, presence, watching
 from chat.conversations import Question, start
 from chat.models import Conversation, Generation
 from chat.presence import Standing, Visit, standing
 from console.asgi import application
 from tests.chat.conftest import serve_model, web_process
+from tests.chat.shown import text_of
 from tests.chat.test_generations import ended, written
 from tests.engines.faultd import FaultEngine, words
 
@@ -90,23 +91,6 @@ async def opened(user: User, conversation: Conversation, browser: Client | None 
 
 async def asked(user: User, team: Team, text: str = "Go on.") -> Conversation:
     return await in_database(start, user=user, team=team, question=Question(text, "small", uuid.uuid4()))
-
-
-def text_of(frames: list[str]) -> str:
-    """The answer that a page shows which swaps these frames in, as plain text."""
-    blocks = tail = ""
-    for frame in frames:
-        if whole := re.search(
-            r'<div id="blocks">(.*?)</div>\s*<div class="tail[^"]*" id="tail">(.*?)</div>', frame, re.DOTALL
-        ):
-            blocks, tail = whole[1], whole[2]
-        if added := re.search(r'"beforeend:#blocks">(.*?)</div><div', frame, re.DOTALL):
-            blocks += added[1]
-        if moved := re.search(r'id="tail" hx-swap-oob="true">(.*?)</div>', frame, re.DOTALL):
-            tail = moved[1]
-        elif more := re.search(r'"beforeend:#tail">(.*?)</div>', frame, re.DOTALL):
-            tail += more[1]
-    return html.unescape(re.sub(r"<[^>]+>", "", blocks) + tail)
 
 
 @pytest.mark.spec("S11")
@@ -238,6 +222,37 @@ async def test_a_frame_that_is_too_large_closes_the_socket(bob: User, red: Team)
     page = await opened(bob, await asked(bob, red))
     await page.send_to(text_data="x" * 500_000)
     assert await page.closed_with() == consumers.NOT_OURS
+
+
+@pytest.mark.spec("F29", "R22")
+@pytest.mark.parametrize(("name", "limit"), [("MOST_OF_A_PERSON", 2), ("MOST", 3)])
+async def test_so_many_sockets_and_no_more_and_one_that_is_closed_makes_room(
+    alice: User, bob: User, red: Team, name: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, name, limit)
+    talk, others = await asked(bob, red), await asked(alice, red)
+    pages = [await opened(bob, talk) for _ in range(2)]
+    pages.append(await opened(alice, others))
+    for person, talked in [(bob, talk), (alice, others)] if name == "MOST" else [(bob, talk)]:
+        assert await (await opened(person, talked)).closed_with() == consumers.TOO_MANY
+    await pages[0].disconnect()
+    await (await opened(bob, talk)).disconnect()
+    for page in pages[1:]:
+        await page.disconnect()
+
+
+@pytest.mark.spec("F29")
+@pytest.mark.parametrize(("says", "code"), [(False, consumers.NOT_OURS), (True, consumers.ASLEEP)])
+async def test_a_socket_on_which_nothing_happens_is_closed(
+    bob: User, red: Team, says: bool, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "SILENT_SECONDS", 600.0 if says else 0.1)
+    monkeypatch.setattr(consumers, "IDLE_SECONDS", 0.1 if says else 600.0)
+    monkeypatch.setattr(watching, "POLL_IDLE", 0.05)
+    page = await opened(bob, await asked(bob, red))
+    if says:
+        await page.say(type="cursor", newest="")
+    assert await page.closed_with() == code
 
 
 @pytest.mark.spec("F36")

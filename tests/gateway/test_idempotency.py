@@ -5,12 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
 from accounts.models import Team
 from billing.reports import came_to_nothing
+from console.listen import direct_address
 from gateway import idempotency
 from gateway.idempotency import forget_old
 from gateway.models import RememberedRequest
@@ -119,3 +121,17 @@ def test_a_name_that_cannot_be_one_is_400(api: Api, name: str) -> None:
     answer = send(api, name)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "idempotency-key")
     assert api.engine.completions() == []
+
+
+@pytest.mark.spec("R13", "R16")
+def test_a_claim_that_takes_too_long_is_refused_and_taken_back(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "PATIENCE", 0.2)
+    with psycopg.connect(**direct_address()) as other:
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE gateway_rememberedrequest")
+        slow = send(api, "order-1")
+        other.execute("ROLLBACK")
+    assert (slow.status_code, slow.headers["retry-after"]) == (503, "5")
+    assert api.engine.completions() == []
+    api.engine.wait_for(lambda: send(api, "order-1").status_code == 200)
+    assert len(api.engine.completions()) == 1

@@ -8,12 +8,15 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from accounts.keys import new_secret, revoke_key
 from accounts.models import ApiKey, Team
+from console.listen import direct_address
+from gateway import snapshot
 from gateway.errors import BadRequest
 from gateway.schemas import json_object, parse_chat
 from gateway.snapshot import holder
@@ -58,9 +61,34 @@ def test_wrong_addresses_and_methods_are_json_errors(api: Api, method: str, path
     assert response.headers["id"] == response.headers["x-request-id"]
 
 
+@pytest.mark.spec("F23")
+def test_a_key_is_good_to_its_end_by_clocks_that_differ_by_a_minute(api: Api, red: Team) -> None:
+    statuses = []
+    for seconds in (50, 70):
+        secret = make_key(red, expires_at=timezone.now() - timedelta(seconds=seconds)).secret
+        headers = {"authorization": f"Bearer {secret}"}
+        statuses.append(api.client.get("/v1/models", headers=headers).status_code)
+    assert statuses == [200, 401]
+
+
+@pytest.mark.spec("R13")
+def test_a_key_that_must_be_looked_up_in_a_slow_database_is_a_503_in_time(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "PATIENCE", 0.2)
+    headers = {"authorization": f"Bearer {new_secret()}"}
+    with psycopg.connect(**direct_address()) as other:
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE accounts_revision")
+        slow = api.client.get("/v1/models", headers=headers)
+        other.execute("ROLLBACK")
+    assert (slow.status_code, slow.headers["retry-after"]) == (503, "5")
+    api.engine.wait_for(lambda: api.client.get("/v1/models", headers=headers).status_code == 401)
+
+
 @pytest.mark.spec("H2")
 def test_absent_malformed_unknown_revoked_and_expired_keys_get_one_wording(api: Api, red: Team) -> None:
-    revoked, expired = make_key(red), make_key(red, expires_at=timezone.now() - timedelta(minutes=1))
+    revoked, expired = make_key(red), make_key(red, expires_at=timezone.now() - timedelta(minutes=2))
     revoke_key(key=revoked.key, by=None)
     bodies = set()
     for secret in (None, "sk-other-1", new_secret(), revoked.secret, expired.secret):
