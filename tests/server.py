@@ -88,8 +88,9 @@ class LiveServer:
         if self._command != "uvicorn":
             return [sys.executable, "manage.py", self._command]
         place = ["--host", self._env["HOST"], "--port", self._env["PORT"]]
+        small = ["--ws-per-message-deflate", "false"]
         drain = ["--timeout-graceful-shutdown", str(int(self._env.get("DRAIN_SECONDS", "60")) + 10)]
-        return [sys.executable, "-m", "uvicorn", "console.asgi:application", *place, *drain]
+        return [sys.executable, "-m", "uvicorn", "console.asgi:application", *place, *drain, *small]
 
     def wait_for(self, status: int) -> None:
         """Waits until /readyz answers with this status; 0: with any."""
