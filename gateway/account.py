@@ -65,7 +65,7 @@ class Account:
         self._ttft_ms: int | None = None
         self._ended: Finished | None = None
         self._next_progress_at = self._began_at + PROGRESS_SECONDS
-        self._next_progress_tokens = PROGRESS_TOKENS
+        self._next_progress_tokens = 1  # what the caller has seen of an answer is never without a count
         self._trouble: GatewayError | None = None
         self._held: list[bytes] = []
         self._engine: EngineFacts | None = None  # that answers, or was asked last

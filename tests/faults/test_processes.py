@@ -58,9 +58,7 @@ def test_kill_9_under_load_loses_nothing_and_counts_nothing_twice(stage: Stage, 
         assert len(whole) >= ROUNDS
         assert len(cut) >= ROUNDS
         rows = [rig.row(seen) for seen in cut]
-        assert {row["outcome"] for row in rows} == {"interrupted"}
-        # Nothing was written down yet of a call that was killed within its first second, which a busy machine makes of more.
-        assert {"counted"} <= {row["completion_source"] for row in rows} <= {"counted", "none"}
+        assert {(row["outcome"], row["completion_source"]) for row in rows} == {("interrupted", "counted")}
         assert [row for row in rows if not row["completion_tokens"]] == []
 
 
