@@ -12,7 +12,7 @@ from billing.spool import Final, Progress, spool
 from gateway import embeddings, measures
 from gateway.answers import Shaper, is_error, usage_of
 from gateway.answers import timed as usage_of_timings
-from gateway.budgets import LENGTHS, OTHER_LENGTHS, unsaid_length
+from gateway.budgets import LENGTHS, OTHER_LENGTHS, unsaid_length, within_context
 from gateway.dialects import DIALECTS
 from gateway.engines import CLIENTS
 from gateway.engines.client import parsed_object, written
@@ -85,7 +85,7 @@ class Account:
         if client.taken is not None:
             kept = {name: value for name, value in kept.items() if name in client.taken}
         if self._most is not None:
-            kept = {name: value for name, value in kept.items() if name not in OTHER_LENGTHS}
+            kept = within_context({name: value for name, value in kept.items() if name not in OTHER_LENGTHS}, route)
         self._ignored = tuple(name for name in self.ask.body if name not in kept)
         self._queue_ms = self._elapsed_ms()
         self.clock.begin()
