@@ -137,7 +137,7 @@ def came_to(request_id: UUID, counts: Counts, price: UnitPrices | None) -> None:
     if not _giving_back:
         task = loop.create_task(_give_back(), name="reservations")
         _giving_back.add(task)
-        task.add_done_callback(_giving_back.discard)
+        task.add_done_callback(_giving_back.discard)  # of one that is cancelled before it begins
 
 
 _ended: list[tuple[UUID, int, Decimal]] = []
@@ -146,14 +146,17 @@ _giving_back: set[asyncio.Task[None]] = set()
 
 async def _give_back() -> None:
     """All that has ended by now in one step. If it fails, the log's rows do the same."""
-    while _ended and holder.fresh:
-        batch = list(_ended)
+    try:
+        while _ended and holder.fresh:
+            batch = list(_ended)
+            _ended.clear()
+            try:
+                await in_database(settling.come_to, batch)
+            except AWAY:
+                logger.warning("reservations wait for the log", extra={"calls": len(batch)})
         _ended.clear()
-        try:
-            await in_database(settling.come_to, batch)
-        except AWAY:
-            logger.warning("reservations wait for the log", extra={"calls": len(batch)})
-    _ended.clear()
+    finally:
+        _giving_back.clear()  # in the same step, so that what ends from here on begins another
 
 
 async def _reserved(wanted: Wanted, request_id: UUID) -> bool:

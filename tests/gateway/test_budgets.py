@@ -1,10 +1,13 @@
 """Calls whose caller has a budget or whose team pays in advance."""
 
+import asyncio
 import json
 import threading
 import time
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import openai
@@ -14,10 +17,13 @@ from django.utils import timezone
 
 from accounts import revision
 from accounts.models import ApiKey, Team, User
+from billing import settling
 from billing.auditing import audit
 from billing.budgets import set_budget
 from billing.credit import top_up
 from billing.models import Budget, BudgetAccount, Price, Reservation, Unit
+from billing.records import NOTHING
+from billing.settling import Wanted
 from gateway import budgets
 from gateway.budgets import Worst, unsaid_length, worst_case
 from gateway.engines.facts import DEFAULT_RESERVE, EngineFacts, Route
@@ -358,6 +364,26 @@ def test_a_caller_with_a_budget_cannot_make_an_engine_write_beyond_the_context_t
     assert api.chat(max_completion_tokens=200, stream=stream).status_code == 200
     sent = [one.body.get("max_tokens") or one.body["max_completion_tokens"] for one in api.engine.completions()]
     assert sent == [5000, 300, 200]
+
+
+@pytest.mark.spec("F21")
+def test_a_call_that_ends_just_as_others_are_given_back_is_given_back_too(api: Api, red: Team) -> None:
+    budget = limit(api, red, 1000)
+    first, second = uuid4(), uuid4()
+    for call in (first, second):
+        wanted = Wanted(red.pk, None, None, timezone.now(), 10, None)
+        settling.reserve(wanted, request_id=call, process=uuid4(), lease=timedelta(hours=1))
+
+    async def end() -> None:
+        budgets.came_to(first, NOTHING, None)
+        (task,) = budgets._giving_back
+        while not task.done():
+            await asyncio.sleep(0)
+        budgets.came_to(second, NOTHING, None)  # before anybody has heard that the task is done
+
+    asyncio.run_coroutine_threadsafe(end(), api.loop).result()
+    given_back(api)
+    assert account(budget) == (0, 0)
 
 
 @pytest.mark.spec("F18")
