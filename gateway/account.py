@@ -27,7 +27,7 @@ from gateway.errors import (
     Unavailable,
     UnreadableAnswer,
 )
-from gateway.meter import Meter
+from gateway.meter import OF_ONE_CHOICE, Meter
 from gateway.running import Call, Finished
 from gateway.schemas import DOCUMENTED, Ask
 
@@ -75,7 +75,8 @@ class Account:
         """What this way's engine may see of the request. The counts of an engine tried before are forgotten."""
         self._engine = self.call.engine = route.engine
         self._held = []
-        self._meter = Meter(self._prompt_estimate)
+        several = self.ask.body.get("n", 1) > 1
+        self._meter = Meter(self._prompt_estimate, of_one=several and route.engine.type in OF_ONE_CHOICE)
         self._shaper = Shaper(route, self.ask.model, self.ask.kind, self._dialect)
         body = self._with_defaults(route)
         client, allowed = CLIENTS[route.engine.type], route.engine.allowed
@@ -179,8 +180,7 @@ class Account:
         if is_error(answer):
             raise EngineFailed("The engine answered with an error.")
         usage = answer.pop("usage", None) or usage_of_timings(answer.get("timings"))
-        text = self._shaper.whole(answer)
-        self._meter.whole(text, usage)
+        self._meter.whole(self._shaper.whole(answer), usage)
         answer["usage"] = usage_of(self._meter.counts(complete=True), self._meter.usage)
         answer["backend"] = self._shaper.backend
         return written(answer)
@@ -189,7 +189,7 @@ class Account:
         found = embeddings.read(item)
         encoding = self.ask.body.get("encoding_format", "float")
         vectors = embeddings.vectors(item, found, encoding=encoding)  # before it is billed: it may be none
-        self._meter.whole("", found.get("usage"))
+        self._meter.whole((), found.get("usage"))
         counts = self._meter.counts(complete=True)
         usage = {"prompt_tokens": counts.prompt_tokens, "total_tokens": counts.prompt_tokens}
         more: Json = {"model": self.ask.model, "usage": usage, "backend": self._shaper.backend}

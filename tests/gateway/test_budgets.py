@@ -377,7 +377,7 @@ def test_a_call_that_ends_just_as_others_are_given_back_is_given_back_too(api: A
     async def end() -> None:
         budgets.came_to(first, NOTHING, None)
         (task,) = budgets._giving_back
-        while not task.done():
+        while not task.done():  # noqa: ASYNC110  an event would be heard of too late
             await asyncio.sleep(0)
         budgets.came_to(second, NOTHING, None)  # before anybody has heard that the task is done
 

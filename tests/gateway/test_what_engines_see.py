@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from accounts.models import Team
+from billing.budgets import set_budget
+from billing.models import Unit
 from gateway.snapshot import holder
 from tests.engines.faultd import FaultEngine
 from tests.gateway.conftest import SECRET, Api
@@ -218,3 +222,35 @@ def test_llama_cpps_own_counts_are_billed_and_not_shown(api: Api, stream: bool) 
     row = api.row()
     assert (row.prompt_tokens, row.cached_tokens, row.completion_tokens) == (6, 2, 20)
     assert (row.prompt_source, row.completion_source) == ("upstream", "upstream")
+
+
+@EITHER_WAY
+@pytest.mark.spec("C7", "F08", "T4")
+def test_all_choices_are_billed_where_an_engine_reports_the_tokens_of_one(api: Api, stream: bool) -> None:
+    api.offer("llama", type="llamacpp", model="fault:choices?one=1")
+    body = api.chat("shared", n=3, stream=stream, stream_options={"include_usage": True}).text
+    row = api.row()
+    assert (row.prompt_source, row.prompt_tokens) == ("upstream", 6)
+    assert (row.completion_tokens, row.completion_source) == (9, "counted" if stream else "estimated")
+    assert '"completion_tokens":9' in body.replace(" ", "")
+    assert api.chat("shared", n=1, stream=stream).status_code == 200
+    assert sorted(one.completion_tokens for one in api.rows(2)) == [3, 9]
+
+
+@EITHER_WAY
+@pytest.mark.spec("C7", "F08")
+def test_another_engines_count_of_several_choices_is_believed(api: Api, stream: bool) -> None:
+    api.offer("proxy", type="openai", model="fault:choices?one=1")
+    assert api.chat("shared", n=3, stream=stream).status_code == 200
+    assert (api.row().completion_tokens, api.row().completion_source) == (3, "upstream")
+
+
+@pytest.mark.spec("F31")
+def test_several_choices_are_cut_where_they_go_beyond_what_is_reserved_for_all(api: Api, red: Team) -> None:
+    api.offer("llama", type="llamacpp", model="fault:choices?one=1&words=40")
+    set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(1000), hard=True, by=None)
+    api.reload()
+    assert not api.stream("shared", n=2, max_tokens=10).done
+    row = api.row()
+    assert (row.outcome, row.completion_source) == ("budget_stop", "counted")
+    assert 20 < row.completion_tokens < 80
