@@ -29,7 +29,7 @@ from gateway.errors import (
 )
 from gateway.meter import OF_ONE_CHOICE, Meter
 from gateway.running import Call, Finished
-from gateway.schemas import DOCUMENTED, Ask
+from gateway.schemas import DOCUMENTED, OURS, Ask
 
 PROGRESS_TOKENS = 256
 PROGRESS_SECONDS = 1.0
@@ -80,7 +80,8 @@ class Account:
         self._shaper = Shaper(route, self.ask.model, self.ask.kind, self._dialect)
         body = self._with_defaults(route)
         client, allowed = CLIENTS[route.engine.type], route.engine.allowed
-        kept = {name: value for name, value in body.items() if name not in client.denied}
+        denied = client.denied
+        kept = {name: value for name, value in body.items() if name not in denied and not _is_disguised(name, denied)}
         if allowed is not None:
             kept = {name: value for name, value in kept.items() if name in DOCUMENTED or name in allowed}
         if client.taken is not None:
@@ -246,3 +247,14 @@ class Account:
 
     def _elapsed_ms(self) -> int:
         return int((monotonic() - self._began_at) * 1000)
+
+
+_KNOWN = DOCUMENTED | OTHER_LENGTHS | frozenset(OURS)
+
+
+def _is_disguised(name: str, denied: frozenset[str]) -> bool:
+    """Whether it is, but for its case, the name of a field that is checked or kept here: to engines written in Go it
+    is the same.
+    """
+    plain = name.casefold()
+    return plain != name and (plain in _KNOWN or plain in denied)

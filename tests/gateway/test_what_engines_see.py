@@ -36,6 +36,16 @@ def test_an_open_engine_gets_every_field_that_is_not_denied(api: Api, stream: bo
 
 
 @EITHER_WAY
+@pytest.mark.spec("H5", "F31")
+def test_names_in_another_case_do_not_pass_for_those_that_we_know(api: Api, stream: bool) -> None:
+    """Engines written in Go take them for the same, and the last one wins: Kelvin's sign and the long s, too."""
+    disguised = {"Max_Tokens": 9000, "max_to\u212aens": 9000, "N": 64, "\u017ftream": False, "Model": "other"}
+    response = api.chat(max_tokens=5, **disguised, API_BASE="http://evil", N_Predict=9000, Guard=1, stream=stream)
+    assert seen(api) == {"max_tokens": 5, "Guard": 1}
+    assert len(response.headers["x-tertulia-ignored"].split(", ")) == 7
+
+
+@EITHER_WAY
 @pytest.mark.spec("H5")
 def test_a_closed_engine_gets_what_is_documented_and_what_its_operator_allows(api: Api, stream: bool) -> None:
     api.offer("closed", allowed_fields=["guard", "chat_template"])
