@@ -1,6 +1,7 @@
 """What the log has of each engine in a span of time, for comparing with what the engines counted themselves.
 
 The roll-ups know no engines. A day of the log is read through its key: `at` in a month's partition, team by team.
+Calls alone: no engine counts what is corrected in the accounts later.
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ _SUMS = sql.SQL(
     " coalesce(sum(log.prompt_tokens + log.completion_tokens) FILTER (WHERE NOT {late}), 0)::bigint"
     " FROM billing_usage log"
     " LEFT JOIN unnest({engines}::text[], {moments}::timestamptz[]) AS since(engine, moment) USING (engine)"
-    " WHERE log.at >= {begin} AND log.at < {end} AND log.engine <> ''"
+    " WHERE log.at >= {begin} AND log.at < {end} AND log.engine <> '' AND log.corrects IS NULL"
     " GROUP BY log.engine"
 )
 _LATE = sql.SQL("(since.moment IS NULL OR log.at >= since.moment)")

@@ -89,20 +89,28 @@ class Fleet:
         except self._errors as error:
             raise _away(error) from error
 
-    async def take(self, subjects: Sequence[Subject]) -> tuple[str, list[Standing], Full | None]:
-        """Counts a call in every window of all its subjects or, where one is full, in none. Its name, for `settle`."""
+    def name_of_call(self) -> str:
+        """A new one, for `take` and `settle`."""
         self._numbers += 1
-        call, names = f"{self._name}-{self._numbers}", keys(subjects)
+        return f"{self._name}-{self._numbers}"
+
+    async def take(self, call: str, subjects: Sequence[Subject]) -> tuple[list[Standing], Full | None]:
+        """Counts a call in every window of all its subjects or, where one is full, in none.
+
+        Who is cancelled here does not know which: `settle` then takes back what was counted.
+        """
+        names = keys(subjects)
         ask = {"call": call, "lease": int(LEASE * 1000), "subjects": _told(subjects)}
         found = await self._ask(TAKE, names, [json.dumps(ask)])
         standings, full = _understood(subjects, found, taken=not found[0])
         if full is None:
             self._calls[call] = tuple(names[1::2])
-        return call, standings, full
+        return standings, full
 
     async def settle(
         self, call: str, subjects: Sequence[Subject], *, tokens: int = 0, output: int = 0, requests: int = 0
     ) -> None:
+        """`requests` is -1 for a call that was refused for another reason, or left: it counts nowhere."""
         self._calls.pop(call, None)
         now = time.time()
         ask = {

@@ -84,14 +84,14 @@ return {full or {}, seen}
 """
 )
 
-# What a call came to. `requests` is -1 for one that was refused for another reason.
+# What a call came to. `requests` is -1 for one that was refused for another reason, or left: if it counts, no more.
 SETTLE = (
     _COMMON
     + """
 for place, subject in ipairs(ask.subjects) do
   local key = KEYS[2 * place - 1]
   local meter = meter_of(key)
-  redis.call('ZREM', KEYS[2 * place], ask.call)
+  local counted = redis.call('ZREM', KEYS[2 * place], ask.call)
   local minute, hour, day = window('minute'), window('hour'), window('day', subject.ends)
   if ask.tokens > 0 then
     keep(key, meter, 'tokens-per-minute', minute, ask.tokens)
@@ -99,7 +99,7 @@ for place, subject in ipairs(ask.subjects) do
     keep(key, meter, 'output-tokens-per-hour', hour, ask.output)
     keep(key, meter, 'output-tokens-per-day', day, ask.output)
   end
-  if ask.requests < 0 then
+  if ask.requests < 0 and counted == 1 then
     local began, previous, current = slide(meter)
     redis.call('HSET', key, 'began', began, 'previous', previous, 'current', math.max(0, current - 1))
     keep(key, meter, 'requests-per-day', day, -1)

@@ -101,10 +101,14 @@ class Limiter:
         It waits for nothing but Redis: for the round trip that is on its way and its own, each with a deadline.
         """
         if self._reached and self._fleet is not None:
+            call = self._fleet.name_of_call()
             try:
-                call, standings, full = await self._fleet.take(subjects)
+                standings, full = await self._fleet.take(call, subjects)
             except FleetAway as error:
                 self._lost(error)
+            except asyncio.CancelledError:  # the caller left, and Redis may count the call all the same
+                self._tell(Taken(subjects, [], self, call), requests=-1)
+                raise
             else:
                 _refuse(full, standings)
                 self.counters.count_in(subjects)  # so that this process knows its own when Redis is lost

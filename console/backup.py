@@ -52,7 +52,9 @@ def back_up(file: Path) -> int:
     left = drain_spools()
     half = file.with_name(f".{file.name}.half")
     try:
-        os.close(os.open(half, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+        half.unlink(missing_ok=True)
+        # Never one that is there, whoever laid it there and may read it.
+        os.close(os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         _run([dump, "--format=custom", "--no-owner", "--no-privileges", "--no-password", f"--file={half}", _database()])
         half.rename(file)
     except OSError as error:

@@ -12,7 +12,7 @@ from billing.spool import Final, Progress, spool
 from gateway import embeddings, measures
 from gateway.answers import Shaper, is_error, usage_of
 from gateway.answers import timed as usage_of_timings
-from gateway.budgets import LENGTHS, OTHER_LENGTHS, unsaid_length
+from gateway.budgets import LENGTHS, OTHER_LENGTHS, unsaid_length, within_context
 from gateway.dialects import DIALECTS
 from gateway.engines import CLIENTS
 from gateway.engines.client import parsed_object, written
@@ -27,9 +27,9 @@ from gateway.errors import (
     Unavailable,
     UnreadableAnswer,
 )
-from gateway.meter import Meter
+from gateway.meter import OF_ONE_CHOICE, Meter
 from gateway.running import Call, Finished
-from gateway.schemas import DOCUMENTED, Ask
+from gateway.schemas import DOCUMENTED, OURS, Ask
 
 PROGRESS_TOKENS = 256
 PROGRESS_SECONDS = 1.0
@@ -75,17 +75,19 @@ class Account:
         """What this way's engine may see of the request. The counts of an engine tried before are forgotten."""
         self._engine = self.call.engine = route.engine
         self._held = []
-        self._meter = Meter(self._prompt_estimate)
+        several = self.ask.body.get("n", 1) > 1
+        self._meter = Meter(self._prompt_estimate, of_one=several and route.engine.type in OF_ONE_CHOICE)
         self._shaper = Shaper(route, self.ask.model, self.ask.kind, self._dialect)
         body = self._with_defaults(route)
         client, allowed = CLIENTS[route.engine.type], route.engine.allowed
-        kept = {name: value for name, value in body.items() if name not in client.denied}
+        denied = client.denied
+        kept = {name: value for name, value in body.items() if name not in denied and not _is_disguised(name, denied)}
         if allowed is not None:
             kept = {name: value for name, value in kept.items() if name in DOCUMENTED or name in allowed}
         if client.taken is not None:
             kept = {name: value for name, value in kept.items() if name in client.taken}
         if self._most is not None:
-            kept = {name: value for name, value in kept.items() if name not in OTHER_LENGTHS}
+            kept = within_context({name: value for name, value in kept.items() if name not in OTHER_LENGTHS}, route)
         self._ignored = tuple(name for name in self.ask.body if name not in kept)
         self._queue_ms = self._elapsed_ms()
         self.clock.begin()
@@ -179,8 +181,7 @@ class Account:
         if is_error(answer):
             raise EngineFailed("The engine answered with an error.")
         usage = answer.pop("usage", None) or usage_of_timings(answer.get("timings"))
-        text = self._shaper.whole(answer)
-        self._meter.whole(text, usage)
+        self._meter.whole(self._shaper.whole(answer), usage)
         answer["usage"] = usage_of(self._meter.counts(complete=True), self._meter.usage)
         answer["backend"] = self._shaper.backend
         return written(answer)
@@ -189,7 +190,7 @@ class Account:
         found = embeddings.read(item)
         encoding = self.ask.body.get("encoding_format", "float")
         vectors = embeddings.vectors(item, found, encoding=encoding)  # before it is billed: it may be none
-        self._meter.whole("", found.get("usage"))
+        self._meter.whole((), found.get("usage"))
         counts = self._meter.counts(complete=True)
         usage = {"prompt_tokens": counts.prompt_tokens, "total_tokens": counts.prompt_tokens}
         more: Json = {"model": self.ask.model, "usage": usage, "backend": self._shaper.backend}
@@ -246,3 +247,14 @@ class Account:
 
     def _elapsed_ms(self) -> int:
         return int((monotonic() - self._began_at) * 1000)
+
+
+_KNOWN = DOCUMENTED | OTHER_LENGTHS | frozenset(OURS)
+
+
+def _is_disguised(name: str, denied: frozenset[str]) -> bool:
+    """Whether it is, but for its case, the name of a field that is checked or kept here: to engines written in Go it
+    is the same.
+    """
+    plain = name.casefold()
+    return plain != name and (plain in _KNOWN or plain in denied)

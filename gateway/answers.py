@@ -127,13 +127,13 @@ class Shaper:
         """The one event that carries usage, for callers who asked for it."""
         return self._with_backend(written({**self._base, "choices": [], "usage": usage_of(counts, reported)}))
 
-    def whole(self, answer: Json) -> str:
-        """Mends the answer in place, all but its usage, and returns its text. Raises UnreadableAnswer."""
+    def whole(self, answer: Json) -> list[str]:
+        """Mends the answer in place, all but its usage, and returns its choices' texts. Raises UnreadableAnswer."""
         choices = answer.get("choices")
         if not choices or not _are_choices(choices):
             raise UnreadableAnswer("The engine's answer cannot be read.")
         self._name(answer)
-        text = ""
+        texts: list[str] = []
         for choice in choices:
             self._mend_choice(choice)
             message = choice.get("message") if self._chat else choice
@@ -145,12 +145,12 @@ class Shaper:
                     message["content"] = ""
                 for name, value in self._dialect.message.items():
                     message.setdefault(name, value)
-            text += "".join(_said(message))
+            texts.append("".join(_said(message)))
         for extra in answer.keys() - TOP:
             del answer[extra]
         answer |= self._base | {"object": "chat.completion" if self._chat else "text_completion"}
         answer |= self._dialect.answer
-        return text
+        return texts
 
     def _name(self, parsed: Json) -> None:
         """Takes the answer's id and time from its first event, or makes them."""

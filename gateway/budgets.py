@@ -33,7 +33,7 @@ from gateway.engines.facts import Kind, Route
 from gateway.errors import OverQuota, Unavailable
 from gateway.running import Admission
 from gateway.schemas import Ask
-from gateway.snapshot import RETRY_AFTER, Snapshot, holder
+from gateway.snapshot import PATIENCE, RETRY_AFTER, Snapshot, holder
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +99,9 @@ def worst_case(ask: Ask, routes: Sequence[Route], prompt_estimate: int) -> Worst
     """Over all ways to the model, since any may be taken. Each answer is at most as long as the model's context."""
     lengths = [route.context_length for route in routes]
     context = None if None in lengths else max((length for length in lengths if length), default=None)
-    prompt = prompt_estimate if context is None else min(prompt_estimate, context)
     if ask.kind is Kind.EMBEDDING:
         return Worst(prompt_estimate, 0)  # several texts, each with the context to itself
+    prompt = prompt_estimate if context is None else min(prompt_estimate, _prompts(ask) * context)
     longest = max(_longest(ask.body, route, prompt_estimate) for route in routes)
     return Worst(prompt, _answers(ask) * (longest if context is None else min(longest, context)))
 
@@ -117,6 +117,14 @@ def unsaid_length(route: Route, prompt_estimate: int) -> int:
     return max(SHORTEST, min(route.default_reserve, room))
 
 
+def within_context(body: Mapping[str, Any], route: Route) -> dict[str, Any]:
+    """What is sent for a caller whom a budget binds. No answer is longer than the context, unless the engine shifts
+    that as it writes, beyond what was reserved.
+    """
+    context = route.context_length
+    return {name: min(value, context) if context and name in LENGTHS else value for name, value in body.items()}
+
+
 def came_to(request_id: UUID, counts: Counts, price: UnitPrices | None) -> None:
     """The call has ended. Its reservation shrinks to what it used before the log says so, seconds later: whoever asks
     again at once is not refused for what nobody needed.
@@ -129,7 +137,7 @@ def came_to(request_id: UUID, counts: Counts, price: UnitPrices | None) -> None:
     if not _giving_back:
         task = loop.create_task(_give_back(), name="reservations")
         _giving_back.add(task)
-        task.add_done_callback(_giving_back.discard)
+        task.add_done_callback(_giving_back.discard)  # of one that is cancelled before it begins
 
 
 _ended: list[tuple[UUID, int, Decimal]] = []
@@ -138,14 +146,17 @@ _giving_back: set[asyncio.Task[None]] = set()
 
 async def _give_back() -> None:
     """All that has ended by now in one step. If it fails, the log's rows do the same."""
-    while _ended and holder.fresh:
-        batch = list(_ended)
+    try:
+        while _ended and holder.fresh:
+            batch = list(_ended)
+            _ended.clear()
+            try:
+                await in_database(settling.come_to, batch)
+            except AWAY:
+                logger.warning("reservations wait for the log", extra={"calls": len(batch)})
         _ended.clear()
-        try:
-            await in_database(settling.come_to, batch)
-        except AWAY:
-            logger.warning("reservations wait for the log", extra={"calls": len(batch)})
-    _ended.clear()
+    finally:
+        _giving_back.clear()  # in the same step, so that what ends from here on begins another
 
 
 async def _reserved(wanted: Wanted, request_id: UUID) -> bool:
@@ -157,11 +168,17 @@ async def _reserved(wanted: Wanted, request_id: UUID) -> bool:
     work = asyncio.ensure_future(
         in_database(settling.reserve, wanted, request_id=request_id, process=process, lease=lease)
     )
+    in_time = False
     try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:  # the caller left; the thread goes on, and what it gets must go back
-        work.add_done_callback(lambda done: _let_go(done, request_id))
-        raise
+        await asyncio.wait({work}, timeout=PATIENCE)
+        in_time = work.done()
+    finally:
+        if not in_time:  # nobody waits any more, also if it is done by now: what the thread gets must go back
+            work.add_done_callback(lambda done: _let_go(done, request_id))
+    if not in_time:
+        raise Unavailable("The database is slow to answer. Try again later.", retry_after=RETRY_AFTER)
+    try:
+        return work.result()
     except AWAY as error:
         raise _away() from error
 
@@ -204,10 +221,14 @@ def _longest(body: Mapping[str, Any], route: Route, prompt_estimate: int) -> int
 
 def _answers(ask: Ask) -> int:
     """How many answers the engine writes: for each prompt those that are wanted, or those that the best is of."""
-    prompt = ask.body.get("prompt")
-    prompts = len(prompt) if isinstance(prompt, list) and prompt and isinstance(prompt[0], str) else 1
     each: int = max(ask.body.get("n", 1), ask.body.get("best_of", 1))
-    return prompts * each
+    return _prompts(ask) * each
+
+
+def _prompts(ask: Ask) -> int:
+    """Each of them has the context to itself."""
+    prompt = ask.body.get("prompt")
+    return len(prompt) if isinstance(prompt, list) and prompt and isinstance(prompt[0], str) else 1
 
 
 def _away() -> Unavailable:

@@ -73,12 +73,14 @@ async def _claim_soon(claim: Coroutine[Any, Any, None], call: Call) -> None:
     Raises Unavailable.
     """
     task = asyncio.get_running_loop().create_task(claim)
+    in_time = False
     try:
         await asyncio.wait({task}, timeout=PATIENCE)
+        in_time = task.done()
     finally:
-        if not task.done():
+        if not in_time:  # also where it is made at the very moment that its caller leaves
             _keep(_take_back(task, call.request.id))
-    if not task.done():
+    if not in_time:
         raise Unavailable("The database is slow to answer. Try again later.", retry_after=RETRY_AFTER)
     task.result()
 

@@ -3,15 +3,21 @@
 The engine's own count wins, the last valid one before the stream's end, never a sum. Without one, completion tokens
 are the non-empty deltas that came (`counted`), or bytes ÷ 3.5 where there were no deltas (`estimated`), and prompt
 tokens are bytes ÷ 3.5. Where nothing came there is nothing to count.
+
+Some engines report the tokens of one choice where several were asked for. Of these, all deltas count, or, for an answer
+in one piece, as many tokens to a byte as its first choice has.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from billing.records import NOTHING, Counts
+from gateway.engines.client import written
 
 BYTES_PER_TOKEN = 3.5
+OF_ONE_CHOICE = frozenset({"llamacpp"})  # types of engines whose usage is that of one of several choices
 MOST_TOKENS = 10_000_000  # of one request; a count above it is not believed
 
 
@@ -31,10 +37,25 @@ def estimate(text: str) -> int:
 
 
 def estimate_prompt(body: Mapping[str, Any]) -> int:
-    """Tokens of what was asked, text only: what an image costs is the engine's secret."""
+    """Tokens of what was asked, its tools and calls of them too, but text only: what an image costs is the engine's
+    secret.
+    """
     if "messages" in body:
-        return sum(estimate(_text_in(message.get("content"))) for message in body["messages"])
+        asked = sum(map(_estimate_of_message, body["messages"]))
+        return asked + sum(_estimate_of_json(body[name]) for name in _TOOLS if body.get(name))
     return _estimate_of(body.get("prompt", body.get("input", "")))
+
+
+_TOOLS = ("tools", "functions")  # the second by OpenAI's former name, which passes through
+
+
+def _estimate_of_message(message: Mapping[str, Any]) -> int:
+    calls = message.get("tool_calls")
+    return estimate(_text_in(message.get("content"))) + (_estimate_of_json(calls) if calls else 0)
+
+
+def _estimate_of_json(value: object) -> int:
+    return round(len(written(value)) / BYTES_PER_TOKEN)
 
 
 def _estimate_of(given: object) -> int:
@@ -48,10 +69,11 @@ def _estimate_of(given: object) -> int:
 
 
 class Meter:
-    """The count of one answer as it comes in."""
+    """The count of one answer as it comes in. `of_one`: what the engine reports is one choice's, and there are more."""
 
-    def __init__(self, prompt_estimate: int) -> None:
+    def __init__(self, prompt_estimate: int, *, of_one: bool = False) -> None:
         self.deltas = 0
+        self._of_one = of_one
         self.usage: Mapping[str, Any] = {}  # the engine's own words for what it counted
         self._prompt_estimate = prompt_estimate
         self.events = 0
@@ -62,7 +84,9 @@ class Meter:
     @property
     def completion(self) -> int:
         """Tokens of the answer so far, as the engine counts them, else as deltas."""
-        return self._reported.completion if self._reported else self.deltas
+        if self._reported is None:
+            return self.deltas
+        return max(self._reported.completion, self.deltas) if self._of_one else self._reported.completion
 
     def event(self, *, counts: bool, usage: object) -> None:
         """An event came; `counts` tells whether its delta brought something."""
@@ -71,13 +95,15 @@ class Meter:
         if usage is not None:
             self._take(usage)
 
-    def whole(self, text: str, usage: object) -> None:
-        """An answer came in one piece; without text where it is none, as embeddings are."""
+    def whole(self, texts: Sequence[str], usage: object) -> None:
+        """An answer came in one piece: its choices' texts, none where it is none, as embeddings are."""
         self.events += 1
         if usage is not None:
             self._take(usage)
         if self._reported is None:
-            self._estimated = estimate(text)
+            self._estimated = estimate("".join(texts))
+        elif self._of_one and texts and (first := estimate(texts[0])):
+            self._estimated = round(self._reported.completion * estimate("".join(texts)) / first)
 
     def counts(self, *, complete: bool) -> Counts:
         """`complete`: the answer came to its own end."""
@@ -87,9 +113,16 @@ class Meter:
             return self._own_count()
         source = "upstream" if complete else "upstream_partial"
         reported = self._reported
+        completion, completion_source = max((reported.completion, source), self._of_all_choices(), key=itemgetter(0))
         return Counts(
-            reported.prompt, reported.completion, source, source, reported.reasoning, reported.cached, self._anomaly
+            reported.prompt, completion, source, completion_source, reported.reasoning, reported.cached, self._anomaly
         )
+
+    def _of_all_choices(self) -> tuple[int, str]:
+        """Completion tokens by our own count, where the engine has counted one choice of several."""
+        if not self._of_one:
+            return 0, "none"
+        return (self.deltas, "counted") if self._estimated is None else (self._estimated, "estimated")
 
     def _own_count(self) -> Counts:
         if self._estimated is not None:

@@ -21,6 +21,7 @@ DENIED = frozenset(
         "continuous_usage_stats", "timings_per_token", "return_progress", "kv_transfer_params", "prompt_logprobs",
         "mm_processor_kwargs", "vllm_xargs", "priority", "request_id", "return_token_ids", "keep_alive", "id_slot",
         "slot_id", "lora", "options", "prompt_embeds",
+        "n_cmpl",  # llama.cpp's own word for `n`, which it takes for more: answers that nobody has reserved for
     }
 )  # fmt: skip
 

@@ -69,6 +69,26 @@ async def crowd(limiters: list[Limiter], calls: int, *whose: Subject) -> list[Ta
 
 
 @pytest.mark.usefixtures("patient")
+@pytest.mark.spec("F02", "U4")
+@pytest.mark.parametrize("limit", [1, 9])
+def test_a_caller_who_leaves_while_redis_is_asked_counts_nowhere(server: RedisServer, limit: int) -> None:
+    team = subject("team/1", requests_per_minute=limit, requests_per_day=limit, concurrent_requests=9)
+
+    async def work() -> list[int]:
+        async with processes(server, 1) as (limiter,):
+            (await limiter.take([team])).settle(NOTHING)
+            leaving = asyncio.create_task(limiter.take([team]))
+            await asyncio.sleep(0)  # the question is on its way
+            leaving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leaving
+            await settled(limiter)
+            return [one.used for one in limiter.look([team])]
+
+    assert asyncio.run(work()) == [0, 1, 1]
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.spec("U4", "F32", "R15")
 @pytest.mark.parametrize(
     "bounds", [{"requests_per_minute": 60}, {"requests_per_day": 60}, {"concurrent_requests": 60}], ids=str

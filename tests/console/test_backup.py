@@ -200,3 +200,15 @@ def test_the_commands_say_what_they_did(red: Team, tmp_path: Path, capsys: pytes
     call_command("restore", str(file), replace=True)
     assert capsys.readouterr().out == "restored; 0 requests came from spools\n"
     connections.close_all()
+
+
+def test_what_lies_where_a_backup_is_begun_is_never_written_into(red: Team, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("theirs")
+    theirs.chmod(0o666)
+    (tmp_path / ".hard.half").hardlink_to(theirs)
+    (tmp_path / ".soft.half").symlink_to(theirs)
+    for name in ("hard", "soft"):
+        back_up(tmp_path / name)
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    assert theirs.read_text() == "theirs"

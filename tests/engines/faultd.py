@@ -639,32 +639,36 @@ async def tool(stage: Stage) -> None:
 
 
 async def choices(stage: Stage) -> None:
-    """`n` of the request (2) answers at once, three deltas each, by turns; the first ends before the last of others.
+    """`n` of the request (2) answers at once, `words` deltas each (3), by turns; the first ends before the last of
+    others.
 
-    With `cut` the connection ends once the first has finished; with `forget` the others do not say that they have.
+    With `cut` the connection ends once the first has finished; with `forget` the others do not say that they have;
+    with `one` the usage is that of one answer, as llama.cpp has it, and each event says how far its own has come.
     """
-    number = int(stage.body.get("n") or 2)
+    number, length = int(stage.body.get("n") or 2), int(stage.number("words", 3))
+    reported = length if "one" in stage.given else length * number
     if not stage.streamed:
-        whole = stage.whole("word0 word1 word2 ", stage.usage(3 * number))
+        whole = stage.whole("".join(words(length)), stage.usage(reported))
         whole["choices"] = [{**whole["choices"][0], "index": index} for index in range(number)]
         await stage.json(200, whole)
         return
     await stage.begin()
     for index in range(number):
         await stage.event(stage.chunk({"role": "assistant", "content": ""}, index=index))
-    for text in words(3)[:2]:
+    for place, text in enumerate(words(length)[:-1], start=1):
+        so_far = {"timings": {"prompt_n": stage.prompt_tokens, "predicted_n": place}} if "one" in stage.given else {}
         for index in range(number):
-            await stage.event(stage.chunk({"content": text}, index=index))
+            await stage.event(stage.chunk({"content": text}, index=index, **so_far))
             stage.exchange.deltas += 1
     for index in range(number):
-        await stage.event(stage.chunk({"content": "word2 "}, index=index))
+        await stage.event(stage.chunk({"content": words(length)[-1]}, index=index))
         if index == 0 or "forget" not in stage.given:
             await stage.event(stage.chunk({}, finish="stop", index=index))
         stage.exchange.deltas += 1
         if "cut" in stage.given:
             await stage.connection.end()
             return
-    await stage.last_usage(stage.usage(3 * number))
+    await stage.last_usage(stage.usage(reported))
     await stage.done()
 
 

@@ -1,10 +1,13 @@
 """Calls whose caller has a budget or whose team pays in advance."""
 
+import asyncio
 import json
 import threading
 import time
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import openai
@@ -14,10 +17,14 @@ from django.utils import timezone
 
 from accounts import revision
 from accounts.models import ApiKey, Team, User
+from billing import settling
 from billing.auditing import audit
 from billing.budgets import set_budget
 from billing.credit import top_up
 from billing.models import Budget, BudgetAccount, Price, Reservation, Unit
+from billing.records import NOTHING
+from billing.settling import Wanted
+from gateway import budgets
 from gateway.budgets import Worst, unsaid_length, worst_case
 from gateway.engines.facts import DEFAULT_RESERVE, EngineFacts, Route
 from gateway.models import ServedModel
@@ -213,6 +220,15 @@ def test_lengths_by_other_names_do_not_reach_the_engine_of_a_caller_with_a_budge
 
 
 @pytest.mark.spec("F31")
+@pytest.mark.parametrize("stream", [False, True])
+def test_nobody_gets_more_answers_than_are_reserved_for_by_another_name(api: Api, red: Team, stream: bool) -> None:
+    limit(api, red, 100)
+    response = api.chat(max_tokens=20, n_cmpl=64, stream=stream)
+    assert response.headers["x-tertulia-ignored"] == "n_cmpl"
+    assert "n_cmpl" not in api.engine.completions()[0].body
+
+
+@pytest.mark.spec("F31")
 @pytest.mark.parametrize("scenario", ["drip?n=40&gap=5", "usage-each?n=40&gap=5", "nousage?n=40&gap=5"])
 def test_an_answer_beyond_its_reservation_is_cut_and_what_came_is_billed(api: Api, red: Team, scenario: str) -> None:
     model = f"fault:{scenario}"
@@ -334,6 +350,60 @@ def test_of_many_at_once_exactly_as_many_are_let_in_as_are_paid_for(api: Api, re
     assert account(budget) == (260, 0)
 
 
+@pytest.mark.spec("F31")
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_caller_with_a_budget_cannot_make_an_engine_write_beyond_the_context_that_is_reserved(
+    api: Api, red: Team, stream: bool
+) -> None:
+    """Engines that shift their context write on and on."""
+    ServedModel.objects.filter(public_id="plain").update(context_length=300)
+    api.reload()
+    assert api.chat(max_tokens=5000, stream=stream).status_code == 200
+    limit(api, red, 1000)
+    assert api.chat(max_tokens=5000, stream=stream).status_code == 200
+    assert api.chat(max_completion_tokens=200, stream=stream).status_code == 200
+    sent = [one.body.get("max_tokens") or one.body["max_completion_tokens"] for one in api.engine.completions()]
+    assert sent == [5000, 300, 200]
+
+
+@pytest.mark.spec("F21")
+def test_a_call_that_ends_just_as_others_are_given_back_is_given_back_too(api: Api, red: Team) -> None:
+    budget = limit(api, red, 1000)
+    first, second = uuid4(), uuid4()
+    for call in (first, second):
+        wanted = Wanted(red.pk, None, None, timezone.now(), 10, None)
+        settling.reserve(wanted, request_id=call, process=uuid4(), lease=timedelta(hours=1))
+
+    async def end() -> None:
+        budgets.came_to(first, NOTHING, None)
+        (task,) = budgets._giving_back
+        while not task.done():  # noqa: ASYNC110  an event would be heard of too late
+            await asyncio.sleep(0)
+        budgets.came_to(second, NOTHING, None)  # before anybody has heard that the task is done
+
+    asyncio.run_coroutine_threadsafe(end(), api.loop).result()
+    given_back(api)
+    assert account(budget) == (0, 0)
+
+
+@pytest.mark.spec("F18")
+def test_a_caller_with_a_budget_waits_for_a_slow_database_as_long_as_others_and_then_holds_nothing(
+    api: Api, red: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budgets, "PATIENCE", 0.2)
+    limit(api, red, 100)
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("LOCK TABLE billing_budgetaccount IN SHARE ROW EXCLUSIVE MODE")
+        response = api.chat(max_tokens=20)
+        cursor.execute("COMMIT")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    time.sleep(0.5)  # what was asked of the database goes on
+    api.engine.wait_for(lambda: BudgetAccount.objects.get().reserved == 0 and not Reservation.objects.exists())
+    assert api.engine.completions() == []
+    assert api.rows() == []
+
+
 def a_route(context: int | None = None, **more: Any) -> Route:
     return Route(EngineFacts(1, "e", "openai", "", "", ""), "m", "m", context_length=context, **more)
 
@@ -370,6 +440,12 @@ def test_each_prompt_of_a_text_completion_is_answered_and_each_of_the_best(messa
     ids = parse_completion({"model": "m", "prompt": [1, 2, 3], "max_tokens": 10, "n": 2})
     embedding = parse_embedding({"model": "m", "input": "a"})
     assert [worst_case(one, [a_route()], 4).answer for one in (text, ids, embedding)] == [60, 20, 0]
+
+
+def test_each_prompt_of_a_text_completion_has_the_context_to_itself() -> None:
+    ask = parse_completion({"model": "m", "prompt": ["a"] * 50, "max_tokens": 1})
+    assert worst_case(ask, [a_route(100)], 3000) == Worst(3000, 50)
+    assert worst_case(ask, [a_route(100)], 9000) == Worst(5000, 50)
 
 
 @pytest.mark.parametrize(

@@ -243,3 +243,9 @@ def test_in_saptivas_dialect_embeddings_have_a_status_too(api: Api, red: Team) -
 
 def test_base64_is_of_little_endian_floats() -> None:
     assert struct.unpack("<4f", base64.b64decode(packed(ONE))) == tuple(ONE)
+
+
+def test_a_number_of_choices_is_no_matter_to_embeddings(api: Api) -> None:
+    api.offer("llama", type="llamacpp", model="fault:embed")
+    response = api.client.post("/v1/embeddings", json={"model": "shared", "input": "Hola", "n": 3})
+    assert response.status_code == 200, response.text

@@ -15,7 +15,7 @@ from gateway.engines.ollama import _Shape
 from gateway.engines.refusals import LONGEST_MESSAGE, scrubbed
 from gateway.engines.sse import MAX_LINE, Splitter
 from gateway.errors import UnreadableAnswer
-from gateway.meter import Meter, estimate
+from gateway.meter import Meter, estimate, estimate_prompt
 from tests.engines.faultd import FaultEngine
 
 ASKED: Json = {"messages": [{"role": "user", "content": "Hola amigo"}]}
@@ -214,6 +214,19 @@ def test_details_that_cannot_be_parts_of_their_whole_are_not_believed() -> None:
     counts = meter.counts(complete=False)
     assert (counts.prompt_tokens, counts.completion_tokens, counts.completion_source) == (10, 4, "upstream_partial")
     assert (counts.reasoning_tokens, counts.cached_tokens) == (None, 10)
+
+
+@pytest.mark.spec("F31")
+def test_tools_and_calls_of_them_are_part_of_what_is_asked() -> None:
+    """Engines put them into the prompt: nobody reads them for less than is reserved."""
+    question = {"role": "user", "content": "a" * 35}
+    tool = {"type": "function", "function": {"name": "f", "description": "ñ" * 3500}}
+    called = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "b" * 3500}}]}
+    assert estimate_prompt({"messages": [question]}) == 10
+    assert estimate_prompt({"messages": [question], "tools": []}) == 10
+    assert 2010 < estimate_prompt({"messages": [question], "tools": [tool]}) < 2040
+    assert 2010 < estimate_prompt({"messages": [question], "functions": [tool["function"]]}) < 2040
+    assert 1010 < estimate_prompt({"messages": [question, called]}) < 1030
 
 
 def test_an_estimate_goes_by_bytes() -> None:

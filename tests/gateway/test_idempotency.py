@@ -1,5 +1,6 @@
 """A request that is sent twice is carried out once, and one that came to nothing may be sent again."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -10,12 +11,14 @@ import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
+from accounts.database import in_database
 from accounts.models import Team
 from billing.reports import came_to_nothing
 from console.listen import direct_address
 from gateway import idempotency
 from gateway.idempotency import forget_old
 from gateway.models import RememberedRequest
+from gateway.running import Call
 from tests.factories import make_key
 from tests.gateway.conftest import Api
 
@@ -135,3 +138,24 @@ def test_a_claim_that_takes_too_long_is_refused_and_taken_back(api: Api, monkeyp
     assert api.engine.completions() == []
     api.engine.wait_for(lambda: send(api, "order-1").status_code == 200)
     assert len(api.engine.completions()) == 1
+
+
+@pytest.mark.spec("F02", "R16")
+def test_a_claim_that_is_made_at_the_moment_its_caller_leaves_is_taken_back(api: Api, red: Team) -> None:
+    call = Call()
+    place = {"key_id": make_key(red).key.pk, "path": "/v1/chat/completions", "name": "order-1", "body": b""}
+
+    async def leave() -> None:
+        caller: asyncio.Task[None]
+
+        async def claim() -> None:
+            made = {**place, "request_id": call.request.id, "at": timezone.now()}
+            await in_database(lambda: RememberedRequest.objects.create(**made))
+            caller.cancel()
+
+        caller = asyncio.create_task(idempotency._claim_soon(claim(), call))
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+
+    asyncio.run_coroutine_threadsafe(leave(), api.loop).result()
+    api.engine.wait_for(lambda: not RememberedRequest.objects.exists())

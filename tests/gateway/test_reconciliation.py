@@ -16,6 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Team, User
+from billing.adjustments import adjust
+from billing.ids import _at
 from billing.ledger import ensure_partitions, write
 from billing.records import Counts, Ended
 from gateway.comparison import ComparedDay, ComparedEngine, State, compare
@@ -335,6 +337,17 @@ def test_a_row_that_was_booked_on_another_day_is_found_by_the_daily_round(engine
     assert LoggedDay.objects.get(day=DAY).prompt_tokens == 100
     sum_days(LATER + timedelta(days=1))
     assert LoggedDay.objects.get(day=DAY).prompt_tokens == 900
+
+
+def test_a_correction_is_no_call_of_the_day_on_which_it_is_made(engine: Engine, red: Team) -> None:
+    last_week, today = timezone.now() - timedelta(days=7), timezone.now().date()
+    request = _at(milliseconds(last_week)).id
+    logged(red, last_week, 100, id=request)
+    adjust(request_id=request, prompt_tokens=30, reason="A test's", by=None)
+    sum_days(today)
+    assert list(LoggedDay.objects.values_list("day", "requests", "prompt_tokens", "earlier_tokens")) == [
+        (last_week.date(), 1, 100, 0)
+    ]
 
 
 def test_calls_over_midnight_are_a_tolerance(engine: Engine, red: Team) -> None:

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from accounts.models import Team
+from billing.budgets import set_budget
+from billing.models import Unit
 from gateway.snapshot import holder
 from tests.engines.faultd import FaultEngine
 from tests.gateway.conftest import SECRET, Api
@@ -29,6 +33,16 @@ def test_an_open_engine_gets_every_field_that_is_not_denied(api: Api, stream: bo
     response = api.chat(**given, chat_template="{{ evil }}", priority=9, stream=stream)
     assert seen(api) == given
     assert response.headers["x-tertulia-ignored"].split(", ") == ["chat_template", "priority"]
+
+
+@EITHER_WAY
+@pytest.mark.spec("H5", "F31")
+def test_names_in_another_case_do_not_pass_for_those_that_we_know(api: Api, stream: bool) -> None:
+    """Engines written in Go take them for the same, and the last one wins: Kelvin's sign and the long s, too."""
+    disguised = {"Max_Tokens": 9000, "max_to\u212aens": 9000, "N": 64, "\u017ftream": False, "Model": "other"}
+    response = api.chat(max_tokens=5, **disguised, API_BASE="http://evil", N_Predict=9000, Guard=1, stream=stream)
+    assert seen(api) == {"max_tokens": 5, "Guard": 1}
+    assert len(response.headers["x-tertulia-ignored"].split(", ")) == 7
 
 
 @EITHER_WAY
@@ -218,3 +232,35 @@ def test_llama_cpps_own_counts_are_billed_and_not_shown(api: Api, stream: bool) 
     row = api.row()
     assert (row.prompt_tokens, row.cached_tokens, row.completion_tokens) == (6, 2, 20)
     assert (row.prompt_source, row.completion_source) == ("upstream", "upstream")
+
+
+@EITHER_WAY
+@pytest.mark.spec("C7", "F08", "T4")
+def test_all_choices_are_billed_where_an_engine_reports_the_tokens_of_one(api: Api, stream: bool) -> None:
+    api.offer("llama", type="llamacpp", model="fault:choices?one=1")
+    body = api.chat("shared", n=3, stream=stream, stream_options={"include_usage": True}).text
+    row = api.row()
+    assert (row.prompt_source, row.prompt_tokens) == ("upstream", 6)
+    assert (row.completion_tokens, row.completion_source) == (9, "counted" if stream else "estimated")
+    assert '"completion_tokens":9' in body.replace(" ", "")
+    assert api.chat("shared", n=1, stream=stream).status_code == 200
+    assert sorted(one.completion_tokens for one in api.rows(2)) == [3, 9]
+
+
+@EITHER_WAY
+@pytest.mark.spec("C7", "F08")
+def test_another_engines_count_of_several_choices_is_believed(api: Api, stream: bool) -> None:
+    api.offer("proxy", type="openai", model="fault:choices?one=1")
+    assert api.chat("shared", n=3, stream=stream).status_code == 200
+    assert (api.row().completion_tokens, api.row().completion_source) == (3, "upstream")
+
+
+@pytest.mark.spec("F31")
+def test_several_choices_are_cut_where_they_go_beyond_what_is_reserved_for_all(api: Api, red: Team) -> None:
+    api.offer("llama", type="llamacpp", model="fault:choices?one=1&words=40")
+    set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(1000), hard=True, by=None)
+    api.reload()
+    assert not api.stream("shared", n=2, max_tokens=10).done
+    row = api.row()
+    assert (row.outcome, row.completion_source) == ("budget_stop", "counted")
+    assert 20 < row.completion_tokens < 80
