@@ -117,8 +117,10 @@ def credit_binding(request: HttpRequest, credited: str) -> HttpResponse:
 
 
 def _form(request: HttpRequest, team: Team) -> BudgetForm:
-    """An empty one, or one to change the budget that the address names."""
-    wanted = request.GET.get("change", "")
+    """An empty one, or one to change the budget that the address names, or to set one for the key that it names."""
+    wanted, key = request.GET.get("change", ""), request.GET.get("key", "")
+    if _is_id(key):
+        return BudgetForm(team=team, initial={"subject": f"key-{key}"})
     found = Budget.objects.filter(team=team, period=Period.MONTH, pk=int(wanted)) if _is_id(wanted) else None
     budget = found.first() if found is not None else None
     return BudgetForm.of(budget, team=team) if budget else BudgetForm(team=team)
