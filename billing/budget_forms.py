@@ -20,10 +20,9 @@ DECIMALS = 6  # of an amount of money that people type
 type Subject = ApiKey | User | None
 
 
-class BudgetForm(forms.Form):
-    """A budget of the team, of a key or of a member. What it names already has one of this unit, which changes."""
+class AmountForm(forms.Form):
+    """What may be used in a month, in tokens or in money. A form with more fields extends it."""
 
-    subject = forms.ChoiceField(label=_("Whose"))
     unit = forms.ChoiceField(label=_("Unit"), choices=Unit.choices)
     amount = forms.DecimalField(
         label=_("Amount in a month"),
@@ -33,6 +32,26 @@ class BudgetForm(forms.Form):
         localize=True,
         widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["unit"].choices = [  # type: ignore[attr-defined]  # a ChoiceField
+            (Unit.TOKENS.value, Unit.TOKENS.label),
+            (Unit.MONEY.value, settings.ENVIRONMENT.currency),
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = self.cleaned_data
+        amount = cleaned.get("amount")
+        if cleaned.get("unit") != Unit.MONEY and amount is not None and amount % 1:
+            self.add_error("amount", _("Tokens are whole numbers."))
+        return cleaned
+
+
+class BudgetForm(AmountForm):
+    """A budget of the team, of a key or of a member. What it names already has one of this unit, which changes."""
+
+    subject = forms.ChoiceField(label=_("Whose"))
     end = forms.ChoiceField(
         label=_("When it is used up"),
         choices=[("hard", _("refuse further calls")), ("soft", _("let calls go on, and show it"))],
@@ -54,10 +73,6 @@ class BudgetForm(forms.Form):
             groups.append((_("A key"), [(f"key-{key.pk}", f"{key.name} · {key.masked}") for key in keys]))
         groups.append((_("A person"), [(f"member-{person.pk}", str(person)) for person in people]))
         self.fields["subject"].choices = groups  # type: ignore[attr-defined]  # a ChoiceField
-        self.fields["unit"].choices = [  # type: ignore[attr-defined]
-            (Unit.TOKENS.value, Unit.TOKENS.label),
-            (Unit.MONEY.value, settings.ENVIRONMENT.currency),
-        ]
 
     @classmethod
     def of(cls, budget: Budget, *, team: Team) -> "BudgetForm":
@@ -72,13 +87,6 @@ class BudgetForm(forms.Form):
                 "end": "hard" if budget.hard else "soft",
             },
         )
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = self.cleaned_data
-        amount = cleaned.get("amount")
-        if cleaned.get("unit") == Unit.TOKENS and amount is not None and amount % 1:
-            self.add_error("amount", _("Tokens are whole numbers."))
-        return cleaned
 
     def save(self, *, by: User) -> Budget:
         given = self.cleaned_data

@@ -117,11 +117,17 @@ def credit_binding(request: HttpRequest, credited: str) -> HttpResponse:
 
 
 def _form(request: HttpRequest, team: Team) -> BudgetForm:
-    """An empty one, or one to change the budget that the address names."""
-    wanted = request.GET.get("change", "")
-    found = Budget.objects.filter(team=team, period=Period.MONTH, pk=int(wanted)) if _is_id(wanted) else None
-    budget = found.first() if found is not None else None
-    return BudgetForm.of(budget, team=team) if budget else BudgetForm(team=team)
+    """An empty one, or one to change the budget that the address names, or the first of the key that it names."""
+    wanted, key = request.GET.get("change", ""), request.GET.get("key", "")
+    budgets = Budget.objects.filter(team=team, period=Period.MONTH)
+    found = None
+    if _is_id(wanted):
+        found = budgets.filter(pk=int(wanted)).first()
+    elif _is_id(key):
+        found = budgets.filter(key=int(key)).order_by("unit").first()
+    if found is not None:
+        return BudgetForm.of(found, team=team)
+    return BudgetForm(team=team, initial={"subject": f"key-{key}"} if _is_id(key) else {})
 
 
 def _is_id(text: str) -> bool:

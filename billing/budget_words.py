@@ -77,6 +77,12 @@ def shown(standing: Standing, *, now: datetime, zone: ZoneInfo) -> ShownBudget:
     )
 
 
+def used(standing: Standing) -> str:
+    """How much of it is gone, for a line of a table."""
+    spent = whole(int(standing.spent)) if standing.in_tokens else money(standing.spent)
+    return _("%(spent)s of %(limit)s this month") % {"spent": spent, "limit": said(standing.budget.amount, standing)}
+
+
 def said(amount: Decimal, standing: Standing) -> str:
     if not standing.in_tokens:
         return money(amount)

@@ -77,6 +77,12 @@ def budgets_of(team: Team, *, now: datetime) -> list[Standing]:
     return standings(ordered, team=team, now=now)
 
 
+def budgets_of_key(key: ApiKey, *, now: datetime) -> list[Standing]:
+    """The key's own."""
+    rows = Budget.objects.filter(key=key, period=Period.MONTH).select_related("key", "team").order_by("unit")
+    return standings(rows, team=key.team, now=now)
+
+
 def budgets_binding(team: Team, *, key: ApiKey, now: datetime) -> list[Standing]:
     """Those that calls with this key count in: its own, its owner's and the team's."""
     return [

@@ -15,7 +15,8 @@ class FindForm(forms.Form):
     request_id = forms.UUIDField(
         label=_("Request id"),
         widget=forms.TextInput({"class": "mono", "autocomplete": "off", "spellcheck": "false"}),
-        help_text=_("The header x-request-id of an answer, or the first column of the export."),
+        error_messages={"invalid": _("This is no request id. One has 32 digits and letters from a to f.")},
+        help_text=_("From the header x-request-id of an answer, or from manage.py usage_export."),
     )
 
     use_required_attribute = False

@@ -30,7 +30,8 @@ def find(request: HttpRequest) -> HttpResponse:
         request_id = form.cleaned_data["request_id"]
         if find_request(request_id) is not None:
             return redirect("billing:request", pk=request_id)
-        form.add_error("request_id", _("There is no such request in the log. It comes there seconds after its end."))
+        said = _("There is no such request in the log. It comes there seconds after its end; refused calls never do.")
+        form.add_error("request_id", said)
     status = 422 if form.errors else 200
     return render(request, "billing/find_request.html", {"form": form}, status=status)
 

@@ -11,7 +11,8 @@ from django_htmx.middleware import HtmxDetails
 
 from accounts.access import team_for
 from accounts.models import ApiKey, Team
-from billing import captions, charts
+from billing import budget_words, captions, charts
+from billing.budgets import budgets_of_key
 from billing.exports import plain, write_csv
 from billing.forms import UsageForm, View
 from billing.limit_words import phrases
@@ -51,8 +52,12 @@ def key_usage(request: HttpRequest, pk: int) -> HttpResponse:
     """A key's last seven days, for the table of keys."""
     key = get_object_or_404(ApiKey.objects.select_related("team"), pk=pk)
     team_for(request.user, key.team.slug)
-    week = week_of_key(key, now=timezone.now())
-    context = _week_context(week.sums, week.total) | {"limits": phrases(bounds_of_key(key))}
+    now = timezone.now()
+    week = week_of_key(key, now=now)
+    context = _week_context(week.sums, week.total) | {
+        "limits": phrases(bounds_of_key(key)),
+        "budgets": [budget_words.used(standing) for standing in budgets_of_key(key, now=now)],
+    }
     return render(request, "billing/usage.html#key-week", context)
 
 

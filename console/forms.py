@@ -12,14 +12,17 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.keys import IssuedKey, issue_key
 from accounts.models import Dialect, Team, User
+from billing.budget_forms import AmountForm
+from billing.budgets import set_budget
 from billing.limit_forms import LimitsForm
+from billing.models import Unit
 from billing.tiers import limit_key
 from billing.windows import BY_FIELD
 
 LIVES = [("90", _("In 90 days")), ("30", _("In 30 days")), ("365", _("In 365 days")), ("never", _("Never"))]
 
 
-class NewKeyForm(LimitsForm):
+class NewKeyForm(LimitsForm, AmountForm):
     form_id = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4, required=False)
     name = forms.CharField(
         label=_("Name"),
@@ -46,22 +49,26 @@ class NewKeyForm(LimitsForm):
         teams = _("The team's: %(dialect)s") % {"dialect": team.get_dialect_display()}
         self.fields["dialect"].choices = [("", teams), *Dialect.choices]  # type: ignore[attr-defined]
         self.fields["models"].choices = [(model, model) for model in models]  # type: ignore[attr-defined]
+        amount, unit = self.fields["amount"], self.fields["unit"]
+        amount.required = unit.required = False
+        amount.label = _("Budget a month")
+        amount.widget.attrs["placeholder"] = _("none")
         if not may_serve:
             del self.fields["owner"]  # members make keys of their own alone
 
     def main_fields(self) -> list[forms.BoundField]:
         """What everybody looks at; the rest is folded away."""
-        folded = {"dialect", *BY_FIELD}
+        folded = {"dialect", "amount", "unit", *BY_FIELD}
         return [field for field in self.visible_fields() if field.name not in folded]
 
     def unfolded(self) -> bool:
         """Whether what is folded away holds something."""
-        dialect = self["dialect"]
-        return bool(dialect.errors or dialect.value() or self.has_limits())
+        folded = (self["dialect"], self["amount"])
+        return self.has_limits() or any(field.errors or field.value() for field in folded)
 
     @transaction.atomic
     def save(self, *, team: Team, by: User) -> IssuedKey:
-        """The key with its limits: none is without them for a moment. Raises AlreadyIssued."""
+        """The key with its limits and its budget: it is without them for no moment. Raises AlreadyIssued."""
         chosen = self.cleaned_data
         issued = issue_key(
             team=team,
@@ -74,6 +81,9 @@ class NewKeyForm(LimitsForm):
             form_id=chosen["form_id"],
         )
         limit_key(key=issued.key, bounds=self.bounds(), by=by)
+        if chosen["amount"] is not None:
+            unit = Unit(chosen["unit"] or Unit.TOKENS)
+            set_budget(team=team, unit=unit, amount=chosen["amount"], hard=True, by=by, key=issued.key)
         return issued
 
     def _expires_at(self) -> datetime | None:

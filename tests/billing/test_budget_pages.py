@@ -105,6 +105,18 @@ def test_a_change_begins_with_what_there_is(owner: Client, red: Team) -> None:
         assert owner.get(PAGE, {"change": odd}).status_code == 200
 
 
+def test_a_keys_menu_leads_to_its_budget_or_to_a_form_that_knows_the_key(owner: Client, red: Team, blue: Team) -> None:
+    key, theirs = make_key(red).key, make_key(blue).key
+    address = f"{PAGE}?key={key.pk}"
+    assert f"{address}#set" in owner.get("/t/red/keys/").content.decode()
+    assert owner.get(address).context["form"].initial == {"subject": f"key-{key.pk}"}
+    set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(70), hard=False, by=None, key=key)
+    form = owner.get(address).context["form"]
+    assert form.initial == {"subject": f"key-{key.pk}", "unit": "tokens", "amount": Decimal(70), "end": "soft"}
+    set_budget(team=blue, unit=Unit.TOKENS, amount=Decimal(9), hard=True, by=None, key=theirs)
+    assert "amount" not in owner.get(f"{PAGE}?key={theirs.pk}").context["form"].initial
+
+
 def test_viewers_and_members_read_and_admins_alone_see_the_form(client: Client, bob: User, red: Team) -> None:
     set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(1000), hard=True, by=None)
     client.force_login(bob)

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from accounts.models import Team, User
 from billing.budgets import set_budget
 from billing.credit import set_binding, top_up
-from billing.models import Tier, Unit
+from billing.models import Tier, Unit, UsageRecord
 from billing.presets import PRESETS
 from billing.tiers import give_tier, load_preset
 from gateway.models import Engine, ServedModel
@@ -108,6 +108,11 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "reconciliation": reverse("gateway:reconciliation"),
         "model": reverse("gateway:model", args=[ServedModel.objects.get(public_id="qwen turbo").pk]),
         "prices": reverse("billing:prices"),
+        "key-limits": reverse("billing:key-limits", args=[red.slug, red.keys.get(name="archive").pk]),
+        "request": reverse(
+            "billing:request", args=[UsageRecord.objects.filter(team=red, origin="api").latest("at").id]
+        ),
+        "find-request": reverse("billing:find-request"),
         "profile": reverse("accounts:profile"),
         "second-factor": reverse("mfa_index"),
         "quickstart": reverse("console:quickstart"),
@@ -120,6 +125,8 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
             for name, address in pages.items():
                 page.goto(address)
                 page.wait_for_load_state("networkidle")
+                if name == "new-key":
+                    page.get_by_text("Limits and more").click()
                 take(page, name, width, theme)
             page.goto(pages["new-key"])
             page.get_by_label("Name").fill("nightly-report")

@@ -1,11 +1,15 @@
 """Every page: its console stays empty under the strict policy, it fits a phone, it has one heading and a title."""
 
+from decimal import Decimal
+
 import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from accounts.models import Team, User
-from billing.models import Tier
+from billing.budgets import set_budget
+from billing.credit import top_up
+from billing.models import Tier, Unit
 from billing.tiers import add_tier, give_tier, limit_key
 from billing.windows import Bounds
 from gateway.models import Engine, ServedModel
@@ -20,12 +24,15 @@ ACCOUNT = ["account_email", "account_change_password", "mfa_index", "usersession
 
 def addresses(team: Team) -> list[str]:
     of_team = ["console:team-home", "accounts:keys", "accounts:team-settings", "console:new-key", "billing:usage"]
-    of_team += ["gateway:models", "billing:limits"]
+    of_team += ["gateway:models", "billing:limits", "billing:budget"]
     key = make_key(team).key
     bounds = Bounds(requests_per_minute=600, tokens_per_day=1_000_000_000, output_tokens_per_hour=1_000_000)
     limit_key(key=key, bounds=bounds, by=None)
     tier = Tier.objects.first() or add_tier(name="Small", bounds=bounds, by=None)
     give_tier(team=team, tier=tier, by=None)
+    set_budget(team=team, unit=Unit.TOKENS, amount=Decimal(123_456_789_012), hard=True, by=None, key=key)
+    set_budget(team=team, unit=Unit.MONEY, amount=Decimal("1234567.89"), hard=False, by=None)
+    top_up(team=team, amount=Decimal("1234567.89"), by=None, note="Invoice 2026-1103")
     model = ServedModel.objects.order_by("pk")[0]
     return [
         *(reverse(name, args=[team.slug]) for name in of_team),
@@ -33,6 +40,11 @@ def addresses(team: Team) -> list[str]:
         reverse("billing:tiers"),
         reverse("billing:tier", args=[tier.pk]),
         reverse("billing:remove-tier", args=[tier.pk]),
+        reverse("billing:credits"),
+        reverse("billing:credit", args=[team.slug]),
+        reverse("billing:prices"),
+        reverse("billing:find-request"),
+        reverse("gateway:reconciliation"),
         reverse("chat:home"),
         reverse("console:quickstart"),
         reverse("gateway:reference"),

@@ -35,7 +35,14 @@ OURS = Path(sys.executable)
 EMBEDDING = "text-embedding-3-small"  # what llm asks for
 # llama.cpp's model under its own id, and under ids that must be escaped in an address.
 NAMES = (MODEL, "Saptiva Turbo", "granite3.3:8b", "nvidia/llama-nemotron-rerank-vl-1b-v2", EMBEDDING)
-FAULTS = ("fault:status?code=503&retry=1", "fault:429?retry=1", "fault:error-late", "fault:reasoning", "fault:tool")
+FAULTS = (
+    "fault:status?code=503&retry=1",
+    "fault:429?retry=1",
+    "fault:error-late",
+    "fault:reasoning",
+    "fault:tool",
+    "fault:drip?n=40&gap=30",  # goes on, whatever length was asked for
+)
 PATIENCE = 90  # seconds for a client's whole script
 
 type Json = dict[str, Any]
