@@ -2,7 +2,7 @@ from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import Dialect, User
+from accounts.models import User
 
 THEME_COOKIE = "theme"
 THEMES = [("", _("as the system")), ("light", _("light")), ("dark", _("dark"))]
@@ -41,12 +41,6 @@ class ProfileForm(forms.Form):
     def save(self, user: User) -> None:
         user.name = self.cleaned_data["name"]
         user.save(update_fields=["name"])
-
-
-class DialectForm(forms.Form):
-    dialect = forms.TypedChoiceField(
-        label=_("API dialect"), choices=Dialect.choices, coerce=Dialect, widget=forms.RadioSelect
-    )
 
 
 class KeyFilterForm(forms.Form):

@@ -68,6 +68,20 @@ def set_dialect(*, team: Team, dialect: Dialect, by: User | None) -> None:
 
 
 @transaction.atomic
+def set_time_zone(*, team: Team, time_zone: str, by: User | None) -> str:
+    """Returns the former one. Others have made sums by it: call it through `console.zones.change_time_zone`."""
+    team = Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+    before = team.time_zone
+    if before == time_zone:
+        return before
+    team.time_zone = time_zone
+    team.save(update_fields=["time_zone"])
+    audit.record("team.time_zone_changed", by=by, team=team, subject=team, time_zone=time_zone, before=before)
+    revision.bump()
+    return before
+
+
+@transaction.atomic
 def rename_model(*, old: str, new: str, by: User | None) -> None:
     """Whoever was limited to the model `old`, team or key, may use `new` instead: the same model under a new id."""
     for team in Team.objects.select_for_update(no_key=True).filter(models__contains=[old]):
