@@ -3,10 +3,14 @@
 Once it is given up, the ends of what runs have room.
 """
 
+import logging
 import os
 from pathlib import Path
 
+from billing.errors import SpoolFull, SpoolUnavailable
 from billing.spoolfolder import folders, is_held
+
+logger = logging.getLogger(__name__)
 
 NAME = "ballast"
 SIZE = 1 << 20  # bytes: the ends of about a thousand calls whose starts are on disk
@@ -14,12 +18,12 @@ SPARE = 1 << 16  # bytes that must be free beside it before it is laid again
 
 
 class Ballast:
-    """Of one process. `given`: the disk was full, and its room is for ends."""
+    """Of one process. `given`: its room is for ends; `full`: the disk, as far as it was met."""
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError."""
         self._folder, self._path = folder, folder / NAME
-        self.given = True
+        self.given, self.full = True, False
         self.lay()
 
     def lay(self) -> None:
@@ -36,10 +40,25 @@ class Ballast:
         self._path.unlink(missing_ok=True)
         self.given = True
 
-    @property
-    def fits(self) -> bool:
-        """Whether it would find its room again."""
-        return self._free() >= SIZE + SPARE
+    def met_full(self) -> None:
+        if not self.full:
+            logger.error("the disk is full: what is new goes straight to the log", extra={"path": str(self._folder)})
+        self.full = True
+
+    def full_no_more(self) -> None:
+        logger.warning("the spool's disk has room again", extra={"path": str(self._folder)})
+        self.full = False
+
+    def look(self) -> None:
+        """It comes first, before anything new. Raises SpoolFull while there is no room for it."""
+        if not self.given:
+            return
+        if self._free() < SIZE + SPARE:
+            raise SpoolFull(f"The disk of {self._folder} is full.")
+        try:
+            self.lay()
+        except OSError as error:
+            raise SpoolFull(f"{self._folder} cannot be written: {error}") from error
 
     @property
     def room(self) -> int:
@@ -47,7 +66,10 @@ class Ballast:
         return self._free() + (0 if self.given else SIZE)
 
     def _free(self) -> int:
-        disk = os.statvfs(self._folder)
+        try:
+            disk = os.statvfs(self._folder)
+        except OSError as error:
+            raise SpoolUnavailable(f"{self._folder} cannot be reached: {error}") from error
         return disk.f_bavail * disk.f_frsize
 
 

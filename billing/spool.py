@@ -24,14 +24,15 @@ from billing.flood import Flood
 from billing.records import Counts, Final, Progress, Refusal, Start, UnitPrices
 from billing.spoolfile import (
     END,
+    FRAME,
     PROGRESS,
     REFUSAL,
     REFUSED_AGAIN,
     START,
-    TABLES,
     Row,
     clean,
     final_row,
+    new_file,
     progress_row,
     refusal_row,
     start_row,
@@ -43,10 +44,6 @@ __all__ = ["Counts", "Final", "Progress", "Refusal", "Spool", "Start", "UnitPric
 logger = logging.getLogger(__name__)
 
 type Sync = Literal["normal", "full"]
-
-# A commit appends at least one page and its header to the WAL. Small pages: a record is about 300 bytes.
-PAGE = 1024
-FRAME = PAGE + 24
 
 NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}  # the disk, or the index of the WAL on it
 
@@ -82,7 +79,6 @@ class Spool:
         self._switching = Lock()  # one switch at a time
         self._running: dict[UUID, _Running] = {}
         self._unwritten: dict[UUID, Start] = {}  # run as well, and only memory knows
-        self._full = False  # the disk, as far as we have met it
         self._flood = Flood()
         self._deaf = False  # whether the last refusal could not be written
         self._retired: list[sqlite3.Connection] = []
@@ -102,16 +98,16 @@ class Spool:
     def start(self, start: Start) -> None:
         """Raises SpoolFull, and then `hold` may take the request; otherwise SpoolUnavailable: it must be refused."""
         row = start_row(start)
-        if self._full:
-            self._look_for_room()
+        if self._ballast.full:
+            self._ballast.look()
         with self._lock:
             try:
                 written = self._insert(START, row)
             except SpoolFull:
-                self._fill()
+                self._ballast.met_full()
                 raise
             self._running[start.id] = _Running(written, time.monotonic())
-            if self._full:
+            if self._ballast.full:
                 self._emptied()
         self._rotate_if_late()
 
@@ -123,7 +119,7 @@ class Spool:
         """
         with self._lock:
             needed = END_ROOM * len(self._running) + WHOLE_ROOM * (len(self._unwritten) + 1)
-            if self._closed or self._room() < needed:
+            if self._closed or self._ballast.room < needed:
                 raise SpoolFull(f"The disk of the spool in {self.folder} is full.")
             self._unwritten[start.id] = start
 
@@ -167,7 +163,7 @@ class Spool:
             except SpoolUnavailable:
                 if self._ballast.given:
                     raise
-                self._fill()
+                self._ballast.met_full()
                 self._ballast.give()
                 self._end(held, final)
             self._running.pop(final.id, None)
@@ -250,7 +246,7 @@ class Spool:
     @property
     def writable(self) -> bool:
         """False while the disk is full: what runs may end, and what begins is known to memory alone."""
-        return not self._full
+        return not self._ballast.full
 
     @property
     def depth(self) -> int:
@@ -273,38 +269,15 @@ class Spool:
         remove_if_shipped(self.folder)
         os.close(self._held)
 
-    def _fill(self) -> None:
-        if not self._full:
-            logger.error("the disk is full: what is new goes straight to the log", extra={"path": str(self.folder)})
-        self._full = True
-
-    def _room(self) -> int:
-        try:
-            return self._ballast.room
-        except OSError as error:
-            raise SpoolUnavailable(f"The spool in {self.folder} cannot be reached: {error}") from error
-
-    def _look_for_room(self) -> None:
-        """The ballast comes first. Raises SpoolUnavailable while there is no room for it."""
-        if not self._ballast.given:
-            return
-        if not self._ballast.fits:
-            raise SpoolFull(f"The disk of the spool in {self.folder} is full.")
-        try:
-            self._ballast.lay()
-        except OSError as error:
-            raise SpoolFull(f"The spool in {self.folder} cannot be written: {error}") from error
-
     def _emptied(self) -> None:
         """There is room again, also for what began without."""
-        self._full = False
-        logger.warning("the spool's disk has room again", extra={"path": str(self.folder)})
+        self._ballast.full_no_more()
         try:
             for request, start in list(self._unwritten.items()):
                 self._running[request] = _Running(self._insert(START, start_row(start)), time.monotonic())
                 del self._unwritten[request]
         except SpoolUnavailable:
-            self._fill()
+            self._ballast.met_full()
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.db"
@@ -313,17 +286,7 @@ class Spool:
         number = self._number + 1
         path = self._path(number)
         remove_file(path)  # of an earlier switch that failed half-way
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # -wal and -shm take this mode over
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=8)
-        connection.execute(f"PRAGMA page_size = {PAGE}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {self._sync}")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")  # a checkpoint would stall the event loop
-        connection.execute("BEGIN")
-        for table in TABLES:
-            connection.execute(table)
-        connection.execute("INSERT INTO process VALUES (?)", (str(self.process),))
-        connection.execute("COMMIT")
+        connection = new_file(path, process=str(self.process), sync=self._sync)
         return connection, number
 
     def _carry(self, connection: sqlite3.Connection) -> None:
