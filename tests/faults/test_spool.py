@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from billing.spoolfolder import folders, numbered, parts
 from tests.faults.callers import Way
 from tests.faults.rig import Rig, Stage, until
+from tests.faults.toxic import Late
 
 pytestmark = pytest.mark.slow
 
@@ -55,28 +56,50 @@ def test_on_a_full_disk_calls_go_straight_to_the_log_and_what_ran_ends(stage: St
         rig.judge()
 
 
+@contextlib.contextmanager
+def read_only(rig: Rig) -> Iterator[None]:
+    """It answers, and takes nothing."""
+    rig.cluster.set_everywhere("default_transaction_read_only", "on")
+    try:
+        yield
+    finally:
+        rig.cluster.set_everywhere("default_transaction_read_only", None)
+
+
+@contextlib.contextmanager
+def dead(rig: Rig) -> Iterator[None]:
+    rig.cluster.die()
+    yield
+    rig.cluster.revive()
+
+
+@contextlib.contextmanager
+def late(rig: Rig) -> Iterator[None]:
+    """Every answer comes after the deadline of an end."""
+    rig.database.toxic = Late(5)
+    yield
+    rig.database.toxic = None
+
+
 @root
 @pytest.mark.spec("F25")
+@pytest.mark.parametrize("trouble", [read_only, dead, late])
 def test_on_a_full_disk_without_postgresql_what_began_ends_where_the_ballast_was_and_nothing_new_begins(
-    stage: Stage, kind: str
+    stage: Stage, kind: str, trouble: Callable[[Rig], contextlib.AbstractContextManager[None]]
 ) -> None:
     with stage.rig(kind, servers=0) as rig, small_disk(rig.data / "spool") as disk:
         rig.adopt(rig.open_server())
-        rig.shell(BUDGET)
         rig.expected_errors += FULL
         assert rig.call(SHORT).status == 200
         filler = fill(rig, disk)
         held = [rig.begin(Way("fault:drip?n=60&gap=50", stream=stream)) for stream in (True, False) * 10]
         until(lambda: all(one.seen.deltas for one in held[::2]), "the streams never began")
         rig.expected_errors += ["shipping failed and will be tried again"]
-        rig.cluster.set_everywhere("default_transaction_read_only", "on")  # it answers, and takes nothing
-        try:
+        with trouble(rig):
             assert [one.result().whole for one in held] == [True] * 20
-            refused = rig.call(SHORT)
+            refused = until(lambda: (seen := rig.call(SHORT)).status != 200 and seen, "calls still began")
             assert (refused.status, "retry-after" in refused.headers) == (503, True)
             assert rig.pending().ended >= 20
-        finally:
-            rig.cluster.set_everywhere("default_transaction_read_only", None)
         until(lambda: rig.call(SHORT).status == 200, "the server never went on")
         filler.unlink()
         rig.judge()
