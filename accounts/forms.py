@@ -2,7 +2,8 @@ from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import Dialect, User
+from accounts.models import User
+from accounts.people import prefer, rename_person
 
 THEME_COOKIE = "theme"
 THEMES = [("", _("as the system")), ("light", _("light")), ("dark", _("dark"))]
@@ -15,11 +16,8 @@ class PreferencesForm(forms.Form):
     theme = forms.ChoiceField(choices=[*THEMES, ("system", _("as the system"))], required=False)
 
     def save(self, user: User) -> None:
-        if language := self.cleaned_data["language"]:
-            user.language = language
-        if theme := self.cleaned_data["theme"]:
-            user.theme = "" if theme == "system" else theme
-        user.save(update_fields=["language", "theme"])
+        theme = self.cleaned_data["theme"] or None
+        prefer(user=user, language=self.cleaned_data["language"], theme="" if theme == "system" else theme)
 
     def cookies(self) -> dict[str, str]:
         chosen = {
@@ -39,14 +37,7 @@ class ProfileForm(forms.Form):
     )
 
     def save(self, user: User) -> None:
-        user.name = self.cleaned_data["name"]
-        user.save(update_fields=["name"])
-
-
-class DialectForm(forms.Form):
-    dialect = forms.TypedChoiceField(
-        label=_("API dialect"), choices=Dialect.choices, coerce=Dialect, widget=forms.RadioSelect
-    )
+        rename_person(user=user, name=self.cleaned_data["name"])
 
 
 class KeyFilterForm(forms.Form):

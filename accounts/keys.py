@@ -97,11 +97,21 @@ def issue_key(
 def revoke_key(*, key: ApiKey, by: User | None) -> None:
     """In force in every process within a second; running streams of the key are cut within five."""
     key = ApiKey.objects.select_for_update().get(pk=key.pk)
-    if key.revoked_at:
-        return
+    if not key.revoked_at:
+        _revoke(key, by)
+
+
+@transaction.atomic
+def revoke_keys_of(*, team: Team, owner: User, by: User | None) -> None:
+    """A member's own keys, as he leaves the team: they die with the membership."""
+    for key in ApiKey.objects.select_for_update().filter(team=team, owner=owner, revoked_at=None):
+        _revoke(key, by, reason="membership ended")
+
+
+def _revoke(key: ApiKey, by: User | None, **detail: str) -> None:
     key.revoked_at, key.revoked_by = timezone.now(), by
     key.save(update_fields=["revoked_at", "revoked_by"])
-    audit.record("key.revoked", by=by, team=key.team, subject=key)
+    audit.record("key.revoked", by=by, team=key.team, subject=key, **detail)
     revision.bump()
 
 

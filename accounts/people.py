@@ -34,6 +34,20 @@ def deactivate_person(*, user: User, by: User | None) -> None:
     departures.announce(user.pk)
 
 
+def rename_person(*, user: User, name: str) -> None:
+    user.name = name
+    user.save(update_fields=["name"])
+
+
+def prefer(*, user: User, language: str = "", theme: str | None = None) -> None:
+    """How the console speaks to this person and looks. An empty theme is the system's; what is not given stays."""
+    if language:
+        user.language = language
+    if theme is not None:
+        user.theme = theme
+    user.save(update_fields=["language", "theme"])
+
+
 def person_by_email(email: str) -> User | None:
     return User.objects.filter(email=email.strip().lower()).first()
 

@@ -1,12 +1,11 @@
 """Teams and who belongs to them."""
 
 from django.db import transaction
-from django.utils import timezone
 from django.utils.text import slugify
 
 from accounts import audit, departures, keys, revision
 from accounts.errors import LastOwner
-from accounts.models import ApiKey, Dialect, Membership, Role, Team, User
+from accounts.models import Dialect, Membership, Role, Team, User
 
 
 @transaction.atomic
@@ -45,10 +44,7 @@ def remove_member(*, team: Team, user: User, by: User | None) -> None:
     _require_another_owner(team, user)
     if not Membership.objects.filter(team=team, user=user).delete()[0]:
         return
-    own = ApiKey.objects.filter(team=team, owner=user, revoked_at=None)
-    for key in own:
-        audit.record("key.revoked", by=by, team=team, subject=key, reason="membership ended")
-    own.update(revoked_at=timezone.now(), revoked_by=by)
+    keys.revoke_keys_of(team=team, owner=user, by=by)
     audit.record("member.removed", by=by, team=team, subject=user)
     revision.bump()
     departures.announce(user.pk)
@@ -65,6 +61,20 @@ def set_dialect(*, team: Team, dialect: Dialect, by: User | None) -> None:
     team.save(update_fields=["dialect"])
     audit.record("team.dialect_changed", by=by, team=team, subject=team, dialect=dialect, before=before)
     revision.bump()
+
+
+@transaction.atomic
+def set_time_zone(*, team: Team, time_zone: str, by: User | None) -> str:
+    """Returns the former one. Others have made sums by it: call it through `console.zones.change_time_zone`."""
+    team = Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+    before = team.time_zone
+    if before == time_zone:
+        return before
+    team.time_zone = time_zone
+    team.save(update_fields=["time_zone"])
+    audit.record("team.time_zone_changed", by=by, team=team, subject=team, time_zone=time_zone, before=before)
+    revision.bump()
+    return before
 
 
 @transaction.atomic

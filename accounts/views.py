@@ -18,11 +18,10 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django_htmx.middleware import HtmxDetails
 
 from accounts.access import has_role, may_create_keys, memberships, role_in, signed_in, team_for
-from accounts.forms import DialectForm, KeyFilterForm, PreferencesForm, ProfileForm
+from accounts.forms import KeyFilterForm, PreferencesForm, ProfileForm
 from accounts.keys import revoke_key, visible_keys
 from accounts.models import ApiKey, Role, Team, User
 from accounts.people import owner_of_first_link
-from accounts.teams import set_dialect
 
 COOKIE_SECONDS = 365 * 24 * 3600
 
@@ -71,18 +70,6 @@ def profile(request: HttpRequest) -> HttpResponse:
         return redirect("accounts:profile")
     context = {"form": form, "memberships": memberships(user).select_related("team").order_by("team__name")}
     return render(request, "accounts/profile.html", context, status=422 if form.errors else 200)
-
-
-@require_http_methods(["GET", "POST"])
-def team_settings(request: HttpRequest, slug: str) -> HttpResponse:
-    team = team_for(request.user, slug, role=Role.ADMIN)
-    form = DialectForm(request.POST if request.method == "POST" else None, initial={"dialect": team.dialect})
-    if request.method == "POST" and form.is_valid():
-        set_dialect(team=team, dialect=form.cleaned_data["dialect"], by=signed_in(request.user))
-        messages.success(request, _("Saved."))
-        return redirect("accounts:team-settings", slug=team.slug)
-    context = {"team": team, "form": form}
-    return render(request, "accounts/settings.html", context, status=422 if form.errors else 200)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 BillingError
 ├── SpoolUnavailable   the spool's folder cannot be written; requests must be refused
+│   └── SpoolFull      its disk has no room; a request may be held in memory and go straight to the log
+├── LogUnavailable     the log cannot be written now, or not in time
 ├── SpoolCorrupt       a spool file cannot be read; it was put aside
 ├── LimitReached       a window of a team, a key or a member is full
 ├── TierMistake        an operator's mistake with a tier; `param` is the field
@@ -9,6 +11,8 @@ BillingError
 ├── FleetAway          Redis does not answer
 ├── MonthDropped       the log no longer has the month, by RETENTION_LOG
 ├── MonthNotClosable   a month that lasts cannot be closed, nor one that is closed; nor one opened that is open
+├── BooksClosed        a change would move what a closed month has come to
+├── UnknownZone        PostgreSQL does not know a time zone by this name
 ├── PriceMistake       a price that cannot be; `param` is the verb's word for what is wrong
 ├── AdjustmentMistake  a correction of a request that cannot be; `param` is the verb's word for what is wrong
 ├── PriceListMistakes  a list of prices of which nothing was taken; `lines` says why, by line
@@ -34,7 +38,23 @@ class SpoolUnavailable(BillingError):
     pass
 
 
+class SpoolFull(SpoolUnavailable):
+    pass
+
+
+class LogUnavailable(BillingError):
+    pass
+
+
 class SpoolCorrupt(BillingError):
+    pass
+
+
+class BooksClosed(BillingError):
+    pass
+
+
+class UnknownZone(BillingError):
     pass
 
 

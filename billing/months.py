@@ -25,7 +25,7 @@ def close_month(*, team: Team, month: date, by: User | None) -> datetime:
 
     Raises MonthNotClosable while the month lasts, and when it is closed already.
     """
-    _hold_books_alone()
+    hold_books_alone()
     until = _begin(_next(month), team)
     if until > timezone.now():
         raise MonthNotClosable(f"{month:%Y-%m} is not over.")
@@ -45,7 +45,7 @@ def reopen_month(*, team: Team, month: date, by: User | None) -> datetime:
 
     Raises MonthNotClosable when it is open.
     """
-    _hold_books_alone()
+    hold_books_alone()
     before, begin = closed_until(team), _begin(month.replace(day=1), team)
     if before is None or before <= begin:
         raise MonthNotClosable(f"{month:%Y-%m} is not closed.")
@@ -65,7 +65,8 @@ def hold_books() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [BOOKS_LOCK])
 
 
-def _hold_books_alone() -> None:
+def hold_books_alone() -> None:
+    """Until the transaction ends nothing is written to the log."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [BOOKS_LOCK])
 

@@ -18,19 +18,21 @@ from threading import Lock
 from typing import Literal
 from uuid import UUID, uuid4
 
-from billing.errors import SpoolUnavailable
+from billing.ballast import Ballast, drop_dead
+from billing.errors import SpoolFull, SpoolUnavailable
 from billing.flood import Flood
 from billing.records import Counts, Final, Progress, Refusal, Start, UnitPrices
 from billing.spoolfile import (
     END,
+    FRAME,
     PROGRESS,
     REFUSAL,
     REFUSED_AGAIN,
     START,
-    TABLES,
     Row,
     clean,
     final_row,
+    new_file,
     progress_row,
     refusal_row,
     start_row,
@@ -43,11 +45,10 @@ logger = logging.getLogger(__name__)
 
 type Sync = Literal["normal", "full"]
 
-# A commit appends at least one page and its header to the WAL. Small pages: a record is about 300 bytes.
-PAGE = 1024
-FRAME = PAGE + 24
+NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}  # the disk, or the index of the WAL on it
 
-BALLAST = 1 << 20  # bytes; given up on a full disk, they hold the ends of about a thousand running requests
+# Bytes that one end takes at most, as far as it is known; with its start, if that is not on disk.
+END_ROOM, WHOLE_ROOM = 2 * FRAME, 6 * FRAME
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ class Spool:
         self._lock = Lock()  # a write against a switch of files
         self._switching = Lock()  # one switch at a time
         self._running: dict[UUID, _Running] = {}
+        self._unwritten: dict[UUID, Start] = {}  # run as well, and only memory knows
         self._flood = Flood()
         self._deaf = False  # whether the last refusal could not be written
         self._retired: list[sqlite3.Connection] = []
@@ -85,23 +87,52 @@ class Spool:
         self._closed = False
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            drop_dead(root)
             self._held = make_held(self.folder)
             self._live, self._number = self._new_file()
-            self._ballast = self.folder / "ballast"
-            self._lay_ballast()
+            self._ballast = Ballast(self.folder)
         except (OSError, sqlite3.Error) as error:
             raise SpoolUnavailable(f"The spool in {root} cannot be written: {error}") from error
         self._begin_file()
 
     def start(self, start: Start) -> None:
-        """Raises SpoolUnavailable; the request must then be refused."""
+        """Raises SpoolFull, and then `hold` may take the request; otherwise SpoolUnavailable: it must be refused."""
         row = start_row(start)
-        if self._ballast_given:
-            self._take_ballast_back()
+        if self._ballast.full:
+            self._ballast.look()
         with self._lock:
-            written = self._insert(START, row)
+            try:
+                written = self._insert(START, row)
+            except SpoolFull:
+                self._ballast.met_full()
+                raise
             self._running[start.id] = _Running(written, time.monotonic())
+            if self._ballast.full:
+                self._emptied()
         self._rotate_if_late()
+
+    def hold(self, start: Start) -> None:
+        """A request that begins while the disk is full, known to memory alone: if this process dies, nobody knows it.
+
+        Its end belongs straight into the log, and then `logged`; `final` is for when that fails.
+        Raises SpoolFull unless the ballast has room for the ends of all that run.
+        """
+        with self._lock:
+            needed = END_ROOM * len(self._running) + WHOLE_ROOM * (len(self._unwritten) + 1)
+            if self._closed or self._ballast.room < needed:
+                raise SpoolFull(f"The disk of the spool in {self.folder} is full.")
+            self._unwritten[start.id] = start
+
+    def holds(self, request: UUID) -> bool:
+        """Whether it runs and only memory knows."""
+        return request in self._unwritten
+
+    def logged(self, request: UUID) -> None:
+        """Its end is in the log, and need not come here."""
+        with self._lock:
+            self._unwritten.pop(request, None)
+            if self._running.pop(request, None):
+                self._ends += 1  # so that its start is left behind with this file
 
     def progress(self, progress: Progress) -> None:
         """Replaces what was known of a running request. Nothing is written for one that has ended.
@@ -122,21 +153,28 @@ class Spool:
 
     def final(self, final: Final) -> None:
         """The first end of a request counts; a second one is refused. Raises SpoolUnavailable: the end is not kept."""
-        if final.id not in self._running:
+        held = self._unwritten.get(final.id)
+        if held is None and final.id not in self._running:
             logger.error("a second end of one request was not recorded", extra={"request_id": str(final.id)})
             return
-        row = final_row(final)
         with self._lock:
             try:
-                self._insert(END, row)
+                self._end(held, final)
             except SpoolUnavailable:
-                if self._ballast_given:
+                if self._ballast.given:
                     raise
-                self._give_ballast()
-                self._insert(END, row)
-            del self._running[final.id]
+                self._ballast.met_full()
+                self._ballast.give()
+                self._end(held, final)
+            self._running.pop(final.id, None)
+            self._unwritten.pop(final.id, None)
             self._ends += 1
         self._rotate_if_late()
+
+    def _end(self, held: Start | None, final: Final) -> None:
+        if held is not None:
+            self._insert(START, start_row(held))
+        self._insert(END, final_row(final))
 
     def refused(self, refusal: Refusal) -> None:
         """Of a call that was not admitted. One that cannot be written is refused all the same, so nothing is raised.
@@ -145,7 +183,7 @@ class Spool:
         """
         try:
             with self._lock:
-                if self._closed or self._ballast_given:
+                if self._closed or self._ballast.given:
                     return
                 number, what = self._flood.take(refusal)
                 if isinstance(what, Refusal):
@@ -190,7 +228,7 @@ class Spool:
     @property
     def idle(self) -> bool:
         """Whether no request runs."""
-        return not self._running
+        return not (self._running or self._unwritten)
 
     def ended_before(self) -> float:
         """All that ended before this moment, seconds since the epoch, is in closed files."""
@@ -207,8 +245,8 @@ class Spool:
 
     @property
     def writable(self) -> bool:
-        """False while the disk is full: what runs may end, and nothing new begins."""
-        return not self._ballast_given
+        """False while the disk is full: what runs may end, and what begins is known to memory alone."""
+        return not self._ballast.full
 
     @property
     def depth(self) -> int:
@@ -231,26 +269,15 @@ class Spool:
         remove_if_shipped(self.folder)
         os.close(self._held)
 
-    def _lay_ballast(self) -> None:
-        """Random, so that no file system packs it away and giving it up makes room."""
+    def _emptied(self) -> None:
+        """There is room again, also for what began without."""
+        self._ballast.full_no_more()
         try:
-            with open(self._ballast, "wb", opener=_private) as file:
-                file.write(os.urandom(BALLAST))
-        except OSError:
-            self._ballast.unlink(missing_ok=True)
-            raise
-        self._ballast_given = False
-
-    def _give_ballast(self) -> None:
-        logger.error("the disk is full: what runs may end, and nothing new begins", extra={"path": str(self.folder)})
-        self._ballast.unlink(missing_ok=True)
-        self._ballast_given = True
-
-    def _take_ballast_back(self) -> None:
-        try:
-            self._lay_ballast()
-        except OSError as error:
-            raise SpoolUnavailable(f"The spool in {self.folder} cannot be written: {error}") from error
+            for request, start in list(self._unwritten.items()):
+                self._running[request] = _Running(self._insert(START, start_row(start)), time.monotonic())
+                del self._unwritten[request]
+        except SpoolUnavailable:
+            self._ballast.met_full()
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.db"
@@ -259,17 +286,7 @@ class Spool:
         number = self._number + 1
         path = self._path(number)
         remove_file(path)  # of an earlier switch that failed half-way
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # -wal and -shm take this mode over
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=8)
-        connection.execute(f"PRAGMA page_size = {PAGE}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {self._sync}")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")  # a checkpoint would stall the event loop
-        connection.execute("BEGIN")
-        for table in TABLES:
-            connection.execute(table)
-        connection.execute("INSERT INTO process VALUES (?)", (str(self.process),))
-        connection.execute("COMMIT")
+        connection = new_file(path, process=str(self.process), sync=self._sync)
         return connection, number
 
     def _carry(self, connection: sqlite3.Connection) -> None:
@@ -307,13 +324,10 @@ class Spool:
                 row = clean(row)
                 self._live.execute(statement, row)
         except sqlite3.Error as error:
-            raise SpoolUnavailable(f"The spool in {self.folder} cannot be written: {error}") from error
+            kind = SpoolFull if getattr(error, "sqlite_errorcode", None) in NO_ROOM else SpoolUnavailable
+            raise kind(f"The spool in {self.folder} cannot be written: {error}") from error
         self._written += FRAME
         return row
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def open_spool(root: Path, *, sync: Sync = "normal", rotate_seconds: float = 2.0, rotate_bytes: int = 4 << 20) -> Spool:

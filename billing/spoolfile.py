@@ -1,8 +1,9 @@
-"""One file of the spool: its shape, its rows, and reading it.
+"""One file of the spool: its shape, its rows, making and reading it.
 
 Files are opened read-only, but never as `immutable`: that hides the WAL, and with it what a killed process wrote last.
 """
 
+import os
 import sqlite3
 import sys
 from contextlib import closing
@@ -44,8 +45,27 @@ REFUSAL = "INSERT INTO refusal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
 REFUSED_AGAIN = "UPDATE refusal SET count = ? WHERE number = ?"
 
 WAL_HEADER, FRAME_HEADER = 32, 24  # bytes
+# A commit appends at least one page and its header to the WAL. Small pages: a record is about 300 bytes.
+PAGE = 1024
+FRAME = PAGE + FRAME_HEADER
 _NO_PRICE: Row = (None, None, None, None)
 _LARGEST = 2**63 - 1
+
+
+def new_file(path: Path, *, process: str, sync: str) -> sqlite3.Connection:
+    """An empty file of this process. Raises sqlite3.Error and OSError."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # -wal and -shm take this mode over
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=8)
+    connection.execute(f"PRAGMA page_size = {PAGE}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {sync}")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # a checkpoint would stall the event loop
+    connection.execute("BEGIN")
+    for table in TABLES:
+        connection.execute(table)
+    connection.execute("INSERT INTO process VALUES (?)", (process,))
+    connection.execute("COMMIT")
+    return connection
 
 
 def start_row(start: Start) -> Row:

@@ -18,8 +18,37 @@ from billing.limit_forms import LimitsForm
 from billing.models import Unit
 from billing.tiers import limit_key
 from billing.windows import BY_FIELD
+from console.zones import zone_names
 
 LIVES = [("90", _("In 90 days")), ("30", _("In 30 days")), ("365", _("In 365 days")), ("never", _("Never"))]
+
+
+class DialectForm(forms.Form):
+    dialect = forms.TypedChoiceField(
+        label=_("API dialect"), choices=Dialect.choices, coerce=Dialect, widget=forms.RadioSelect
+    )
+
+
+class TimeZoneForm(forms.Form):
+    """A field to search in: browsers look through its list while one types, and without them one types a name."""
+
+    time_zone = forms.CharField(
+        label=_("Time zone"),
+        max_length=64,
+        widget=forms.TextInput(attrs={"list": "zones", "autocomplete": "off", "spellcheck": "false"}),
+        help_text=_("Type a city or a part of its name, as in Madrid or Mexico."),
+    )
+
+    def clean_time_zone(self) -> str:
+        """As the list has it, whatever its case; a city alone is enough where only one is called so."""
+        wanted = self.cleaned_data["time_zone"].replace(" ", "_").casefold()
+        names = {name.casefold(): name for name in zone_names()}
+        if wanted in names:
+            return names[wanted]
+        alike = [name for folded, name in names.items() if folded.rpartition("/")[2] == wanted]
+        if len(alike) != 1:
+            raise forms.ValidationError(_("Choose a time zone of the list, such as Europe/Madrid."))
+        return alike[0]
 
 
 class NewKeyForm(LimitsForm, AmountForm):

@@ -7,6 +7,7 @@ console_urls = (
         path("", views.home, name="home"),
         path("quickstart/", views.quickstart, name="quickstart"),
         path("t/<slug:slug>/", views.team_home, name="team-home"),
+        path("t/<slug:slug>/settings/", views.team_settings, name="team-settings"),
         path("t/<slug:slug>/keys/new/", views.new_key, name="new-key"),
     ],
     "console",

@@ -1,8 +1,10 @@
 """The pages that span rooms: home, a new key, quickstart, and whether the server is well."""
 
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -25,10 +27,13 @@ from accounts.access import (
 )
 from accounts.errors import AlreadyIssued, NotAllowed
 from accounts.models import ApiKey, Role, Team, User
+from accounts.teams import set_dialect
 from billing.alarms import alarms
+from billing.errors import BooksClosed, UnknownZone
 from chat.models import Conversation
 from console.context import current_team
-from console.forms import NewKeyForm
+from console.forms import DialectForm, NewKeyForm, TimeZoneForm
+from console.zones import change_time_zone, offset, zones
 from gateway.catalogue import models_for
 from gateway.models import Engine, EngineType
 
@@ -74,6 +79,46 @@ def team_home(request: HttpRequest, slug: str) -> HttpResponse:
         "may_create_keys": may_create_keys(user, team),
     }
     return render(request, "console/home.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def team_settings(request: HttpRequest, slug: str) -> HttpResponse:
+    """Each section of the page is a form of its own."""
+    team = team_for(request.user, slug, role=Role.ADMIN)
+    user, now = signed_in(request.user), timezone.now()
+    data = request.POST if request.method == "POST" else None
+    moves = data is not None and "time_zone" in data
+    dialect = DialectForm(None if moves else data, initial={"dialect": team.dialect})
+    zone = TimeZoneForm(data if moves else None, initial={"time_zone": team.time_zone})
+    if (moves and zone.is_valid() and _moved(zone, team, user)) or dialect.is_valid():
+        if not moves:
+            set_dialect(team=team, dialect=dialect.cleaned_data["dialect"], by=user)
+        messages.success(request, _("Saved."))
+        return redirect("console:team-settings", slug=team.slug)
+    context = {
+        "team": team,
+        "dialect_form": dialect,
+        "zone_form": zone,
+        "zones": zones(now=now),
+        "now": now.astimezone(ZoneInfo(team.time_zone)),
+        "offset": offset(team.time_zone, now=now),
+    }
+    return render(request, "console/team_settings.html", context, status=422 if data is not None else 200)
+
+
+def _moved(form: TimeZoneForm, team: Team, user: User) -> bool:
+    """False: the form says why not."""
+    try:
+        change_time_zone(team=team, time_zone=form.cleaned_data["time_zone"], by=user)
+    except BooksClosed:
+        form.add_error(
+            "time_zone", _("Months of this team are closed, and their sums must stay. An operator can open them again.")
+        )
+    except UnknownZone:
+        form.add_error("time_zone", _("The database does not know this time zone. Choose another name for it."))
+    else:
+        return True
+    return False
 
 
 @never_cache

@@ -1,5 +1,6 @@
 """One call's account while it runs: what its answer brings, what of it goes out, and its records in the spool."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -7,8 +8,8 @@ from typing import Any
 
 from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
-from billing.records import NOTHING
-from billing.spool import Final, Progress, spool
+from billing.records import NOTHING, Final, Progress, Start
+from billing.spool import spool
 from gateway import embeddings, measures
 from gateway.answers import Shaper, is_error, usage_of
 from gateway.answers import timed as usage_of_timings
@@ -27,6 +28,7 @@ from gateway.errors import (
     Unavailable,
     UnreadableAnswer,
 )
+from gateway.keeping import keep_end
 from gateway.meter import OF_ONE_CHOICE, Meter
 from gateway.running import Call, Finished
 from gateway.schemas import DOCUMENTED, OURS, Ask
@@ -53,17 +55,17 @@ class Account:
     _meter: Meter
     _shaper: Shaper
 
-    def __init__(self, ask: Ask, caller: Caller, call: Call, clock: Clock, prompt_estimate: int) -> None:
+    def __init__(self, ask: Ask, caller: Caller, call: Call, clock: Clock, start: Start) -> None:
         self.ask, self.caller, self.call, self.clock = ask, caller, call, clock
         self.problem: GatewayError = Unavailable("No engine serves this model at the moment.")
         self.begun = False
         self._ignored: tuple[str, ...] = ()
         self._queue_ms = 0
         self._dialect = DIALECTS[caller.dialect]
-        self._prompt_estimate = prompt_estimate
+        self._start, self._prompt_estimate = start, start.prompt_estimate
         self._began_at = monotonic()
         self._ttft_ms: int | None = None
-        self._ended: Finished | None = None
+        self._ended = False
         self._next_progress_at = self._began_at + PROGRESS_SECONDS
         self._next_progress_tokens = 1  # what the caller has seen of an answer is never without a count
         self._trouble: GatewayError | None = None
@@ -204,28 +206,35 @@ class Account:
             events = [*events, self._shaper.usage(counts, self._meter.usage)]
         return events
 
-    def fail(self, error: GatewayError) -> None:
+    async def fail(self, error: GatewayError) -> None:
         # A refusal that an engine sent on is the engine's, whoever is to blame.
         outcome = "upstream_error" if isinstance(error, BadRequest) else error.outcome
-        self.end(outcome, self._dialect.status(error))
+        await self.end(outcome, self._dialect.status(error))
 
-    def end(self, outcome: str, status: int) -> Finished:
-        """Writes the call's one final record, the first time it is called."""
-        if self._ended is None:
-            counts = self._meter.counts(complete=outcome == "ok") if self._engine else NOTHING
-            finished = Finished(counts, outcome, self._ttft_ms, self._elapsed_ms(), self.call.price)
-            engine, engine_type, machine, answer_id = self._where()
-            final = Final(
-                self.call.request.id, engine, engine_type, machine, answer_id,
-                counts, outcome, status, finished.ttft_ms, finished.duration_ms,
-            )  # fmt: skip
-            try:
-                spool().final(final)
-            except SpoolUnavailable as error:
-                raise ServerError("The server cannot keep its accounts.") from error
-            self._ended = self.call.finished = finished
-            measures.ended(self.call.model, engine, status, finished)
-        return self._ended
+    async def end(self, outcome: str, status: int) -> None:
+        """Keeps the call's one final record, the first time it is called. Waits only while the spool's disk is full.
+
+        Raises ServerError when it can be kept nowhere.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        counts = self._meter.counts(complete=outcome == "ok") if self._engine else NOTHING
+        finished = Finished(counts, outcome, self._ttft_ms, self._elapsed_ms(), self.call.price)
+        where = self._where()
+        final = Final(self.call.request.id, *where, counts, outcome, status, finished.ttft_ms, finished.duration_ms)
+        try:
+            await keep_end(self._start, final)
+        except SpoolUnavailable as error:
+            raise ServerError("The server cannot keep its accounts.") from error
+        except asyncio.CancelledError:  # it is kept; the caller has left meanwhile
+            self._finish(finished, status)
+            raise
+        self._finish(finished, status)
+
+    def _finish(self, finished: Finished, status: int) -> None:
+        self.call.finished = finished
+        measures.ended(self.call.model, self._where()[0], status, finished)
 
     def _note(self, deltas: int) -> None:
         """The time of the first token, and, now and then, how far the answer has come."""

@@ -1,7 +1,7 @@
 """The middle: from a caller and what he asks to an engine's answer, accounted for however it ends.
 
-The API and the chat read the same generator. The start of a call is on disk before the engine is asked, its end
-before the last of the answer is handed out.
+The API and the chat read the same generator. The start of a call is kept before the engine is asked, its end before the
+last of the answer is handed out (`gateway.keeping`).
 """
 
 import asyncio
@@ -13,8 +13,7 @@ from django.conf import settings
 
 from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
-from billing.records import NOTHING
-from billing.spool import Start, spool
+from billing.records import NOTHING, Start
 from gateway import health, lanes, routing, running
 from gateway.account import Account, Head
 from gateway.admission import admit
@@ -32,6 +31,7 @@ from gateway.errors import (
     Unavailable,
     UnreadableAnswer,
 )
+from gateway.keeping import keep_start
 from gateway.meter import estimate_prompt
 from gateway.running import Call
 from gateway.schemas import Ask
@@ -57,7 +57,7 @@ async def answer(caller: Caller, ask: Ask, call: Call) -> tuple[Head, bytes]:
     Cancelling it ends the call, with `call.leaving` as its outcome.
     """
     account, routes = await _admit(caller, ask, call)
-    with _Accounted(account):
+    async with _Accounted(account):
         left = routing.in_order(routes)
         while left:
             route, question = await _turn(account, left)
@@ -65,7 +65,7 @@ async def answer(caller: Caller, ask: Ask, call: Call) -> tuple[Head, bytes]:
                 item = await CLIENTS[route.engine.type].answer(route, question, account.clock)
                 body = account.take_whole(item)
                 health.answered(route.engine)
-                account.end("ok", 200)
+                await account.end("ok", 200)
                 return account.head(), body
             except ELSEWHERE as error:
                 _failed(account, route, error, left)
@@ -80,7 +80,7 @@ async def stream(caller: Caller, ask: Ask, call: Call) -> AsyncGenerator[Head | 
     Read it inside `aclosing`: a reader that goes away ends the call, with `call.leaving` as its outcome.
     """
     account, routes = await _admit(caller, ask, call)
-    with _Accounted(account):
+    async with _Accounted(account):
         left = routing.in_order(routes)
         while left:
             route, question = await _turn(account, left)
@@ -104,7 +104,7 @@ async def stream(caller: Caller, ask: Ask, call: Call) -> AsyncGenerator[Head | 
                     except BrokenOff:
                         if not account.finished:  # it hung up without saying so, after the answer's end
                             raise
-                account.end("ok", 200)
+                await account.end("ok", 200)
                 if events := account.last_events():
                     yield Events(events)
                 return
@@ -119,25 +119,25 @@ class _Accounted:
     def __init__(self, account: Account) -> None:
         self._account = account
 
-    def __enter__(self) -> None:
+    async def __aenter__(self) -> None:
         running.enter(self._account.call)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         account, call = self._account, self._account.call
         try:
             match error:
                 case None:
                     return
                 case GatewayError():
-                    account.fail(error)
+                    await account.fail(error)
                 case Cut():
                     refusal = _cut_error(call)
-                    account.end(call.cut_as, refusal.status)
+                    await account.end(call.cut_as, refusal.status)
                     raise refusal from error
                 case asyncio.CancelledError() | GeneratorExit():
-                    account.end(call.cut_as or call.leaving, 200 if account.begun else LEFT)
+                    await account.end(call.cut_as or call.leaving, 200 if account.begun else LEFT)
                 case _:
-                    account.end("internal_error", 500)
+                    await account.end("internal_error", 500)
         finally:
             account.clock.close()
             running.leave(call)
@@ -179,12 +179,12 @@ async def _admit(caller: Caller, ask: Ask, call: Call) -> tuple[Account, tuple[R
         price=snapshot.prices.at(model, call.request.at_ms),
     )
     try:
-        spool().start(start)
+        keep_start(start)
     except SpoolUnavailable as error:
         call.admission.undo()
         raise Unavailable("The server cannot keep its accounts. Try again later.", retry_after=5) from error
     call.price, call.admitted = start.price, True
-    return Account(ask, caller, call, clock, estimate), routes
+    return Account(ask, caller, call, clock, start), routes
 
 
 def _deadlines() -> Deadlines:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.errors import SpoolCorrupt, SpoolUnavailable
+from billing.errors import SpoolCorrupt, SpoolFull, SpoolUnavailable
 from billing.records import Counts, Ended
 from billing.spool import Spool
 from billing.spoolfile import interrupted, read
@@ -262,6 +262,71 @@ def test_on_a_full_disk_what_runs_may_end_and_nothing_new_begins_until_there_is_
         (path,) = spool.closed_files()
         ended = {one.start.id for one in read(path).ended}
     assert {start.id for start in (*running, last)} <= ended
+
+
+@pytest.mark.spec("F25")
+def test_what_is_held_in_memory_has_its_start_and_end_written_where_the_ballast_was(small_disk: Path) -> None:
+    with closing(Spool(small_disk / "spool", rotate_seconds=1e9)) as spool:
+        _fill(small_disk / "filling")
+        _until_refused(spool)
+        held = [a_start(number, price=PRICE) for number in range(50)]
+        for start in held:
+            spool.hold(start)
+        assert [spool.holds(start.id) for start in held] == [True] * 50
+        finals = [a_final(start.id) for start in held]
+        for final in finals:
+            spool.final(final)
+        assert [spool.holds(start.id) for start in held] == [False] * 50
+        spool.rotate(force=True)
+        (path,) = spool.closed_files()
+        written = {one.start.id: one for one in read(path).ended}
+    assert [written[start.id] for start in held] == [Ended(*both) for both in zip(held, finals, strict=True)]
+
+
+@pytest.mark.spec("F25")
+def test_no_more_is_held_than_the_ballast_has_room_for(small_disk: Path) -> None:
+    with closing(Spool(small_disk / "spool", rotate_seconds=1e9)) as spool:
+        _fill(small_disk / "filling")
+        _until_refused(spool)
+        held = _hold_as_many_as_fit(spool)
+        for request in held:
+            spool.final(a_final(request))
+        assert len(held) > 10
+        with pytest.raises(SpoolFull):
+            spool.start(a_start())
+
+
+@pytest.mark.spec("F25")
+def test_with_room_again_what_memory_held_is_written_and_what_the_log_has_is_forgotten(small_disk: Path) -> None:
+    with closing(Spool(small_disk / "spool", rotate_seconds=1e9)) as spool:
+        filling = small_disk / "filling"
+        _fill(filling)
+        _until_refused(spool)
+        before = set(spool._running)
+        logged, runs = a_start(), a_start()
+        spool.hold(logged)
+        spool.hold(runs)
+        spool.logged(logged.id)
+        assert (spool.holds(logged.id), spool.holds(runs.id), spool.writable) == (False, True, False)
+        filling.unlink()
+        spool.start(last := a_start())
+        assert (spool.holds(runs.id), spool.writable) == (False, True)
+        spool.final(a_final(last.id))
+        spool.rotate(force=True)
+        (path,) = spool.closed_files()
+        assert set(read(path).running) - before == {runs.id}
+
+
+def _hold_as_many_as_fit(spool: Spool) -> list[UUID]:
+    """Each with the longest names that it may have."""
+    held: list[UUID] = []
+    with suppress(SpoolFull):
+        for _ in range(1000):
+            start = a_start(end_user="u" * 256, model="m" * 200, member_name="n" * 254, price=PRICE)
+            spool.hold(start)
+            held.append(start.id)
+        raise AssertionError("there is no end to it")
+    return held
 
 
 def _fill(path: Path) -> None:

@@ -102,7 +102,7 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "tiers": reverse("billing:tiers"),
         "tier": reverse("billing:tier", args=[Tier.objects.get(name="Saptiva Free").pk]),
         "models": reverse("gateway:models", args=[red.slug]),
-        "settings": reverse("accounts:team-settings", args=[red.slug]),
+        "settings": reverse("console:team-settings", args=[red.slug]),
         "engines": reverse("gateway:engines"),
         "engine": reverse("gateway:engine", args=[Engine.objects.get(name="gpu-2").pk]),
         "reconciliation": reverse("gateway:reconciliation"),

@@ -39,7 +39,7 @@ GET = {
     "console:team-home": (DOOR, 404, 200, 200, 200),
     "console:new-key": (DOOR, 404, 403, 200, 200),
     "accounts:first-sign-in": (404, 404, 404, 404, 404),
-    "accounts:team-settings": (DOOR, 404, 403, 403, 200),
+    "console:team-settings": (DOOR, 404, 403, 403, 200),
     "accounts:keys": (DOOR, 404, 403, 200, 200),
     "accounts:revoke-key": (DOOR, 404, 403, 404, 200),
     "accounts:key-first-use": (DOOR, 404, 403, 404, 200),
@@ -78,7 +78,7 @@ GET = {
 }
 POST = {
     "accounts:preferences": (302, 302, 302, 302, 302),
-    "accounts:team-settings": (DOOR, 404, 403, 403, 422),
+    "console:team-settings": (DOOR, 404, 403, 403, 422),
     "accounts:revoke-key": (DOOR, 404, 403, 404, 302),
     "billing:budget": (DOOR, 404, 403, 403, 422),
     "billing:remove-budget": (DOOR, 404, 403, 403, 302),
