@@ -158,9 +158,11 @@ class Rules:
         return tuple(one for one in found if one is not None) if any(found) else ()
 
     def without(self, others: "Rules") -> "list[Subject]":
-        """The subjects that the others have no rules for."""
-        known = {one.name for one in others}
-        return [one for one in self if one.name not in known]
+        """The subjects that the others have no rules for, or whose days are those of another zone there: what was
+        counted of such a day is forgotten.
+        """
+        known = {(one.name, one.days.zone) for one in others}
+        return [one for one in self if (one.name, one.days.zone) not in known]
 
     def __iter__(self) -> Iterator[Subject]:
         yield from self.teams.values()
