@@ -21,6 +21,9 @@ DENIED = frozenset(
         "continuous_usage_stats", "timings_per_token", "return_progress", "kv_transfer_params", "prompt_logprobs",
         "mm_processor_kwargs", "vllm_xargs", "priority", "request_id", "return_token_ids", "keep_alive", "id_slot",
         "slot_id", "lora", "options", "prompt_embeds",
+        # SGLang's: another model's weights, code of the caller's own, hosts that it fetches from, others' requests
+        "lora_path", "custom_logit_processor", "bootstrap_host", "bootstrap_port", "bootstrap_room", "rid",
+        "session_params", "data_parallel_rank", "return_hidden_states", "input_embeds",
         "n_cmpl",  # llama.cpp's own word for `n`, which it takes for more: answers that nobody has reserved for
     }
 )  # fmt: skip

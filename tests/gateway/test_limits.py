@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from accounts import revision
 from accounts.models import ApiKey, Team, User
 from billing.limits import limiter
 from billing.spool import spool
@@ -208,6 +209,17 @@ def test_who_is_limited_in_the_middle_of_a_day_has_used_what_he_has_used(api: Ap
     limit_key(key=key, bounds=Bounds(requests_per_day=4), by=None)
     api.run(holder.refresh())
     assert [api.chat().status_code for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.spec("U4")
+def test_a_team_that_moves_to_another_time_zone_has_used_what_its_day_there_has_come_to(api: Api, red: Team) -> None:
+    limited(api, requests_per_day=2)
+    assert [api.chat().status_code for _ in range(2)] == [200, 200]
+    api.rows(2)
+    Team.objects.filter(pk=red.pk).update(time_zone="Etc/GMT+1")
+    revision.bump()
+    api.run(holder.refresh())
+    assert api.chat().status_code == 429
 
 
 @pytest.mark.spec("U4", "F25")

@@ -36,6 +36,15 @@ def test_an_open_engine_gets_every_field_that_is_not_denied(api: Api, stream: bo
 
 
 @EITHER_WAY
+@pytest.mark.spec("H5")
+def test_no_caller_chooses_adapters_hosts_or_code_of_an_sglang(api: Api, stream: bool) -> None:
+    chosen = {"lora_path": "other", "bootstrap_host": "10.0.0.1", "bootstrap_port": 1, "custom_logit_processor": "{}"}
+    response = api.chat(**chosen, stream=stream)
+    assert seen(api) == {}
+    assert response.headers["x-tertulia-ignored"].split(", ") == list(chosen)
+
+
+@EITHER_WAY
 @pytest.mark.spec("H5", "F31")
 def test_names_in_another_case_do_not_pass_for_those_that_we_know(api: Api, stream: bool) -> None:
     """Engines written in Go take them for the same, and the last one wins: Kelvin's sign and the long s, too."""
