@@ -158,7 +158,9 @@ class Rules:
         return tuple(one for one in found if one is not None) if any(found) else ()
 
     def without(self, others: "Rules") -> "list[Subject]":
-        """The subjects that the others have no rules for, or count by days of another zone."""
+        """The subjects that the others have no rules for, or whose days are those of another zone there: what was
+        counted of such a day is forgotten.
+        """
         known = {(one.name, one.days.zone) for one in others}
         return [one for one in self if (one.name, one.days.zone) not in known]
 
