@@ -37,6 +37,7 @@ class Ballast:
         self.given = False
 
     def give(self) -> None:
+        self.met_full()
         self._path.unlink(missing_ok=True)
         self.given = True
 

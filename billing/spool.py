@@ -163,7 +163,6 @@ class Spool:
             except SpoolUnavailable:
                 if self._ballast.given:
                     raise
-                self._ballast.met_full()
                 self._ballast.give()
                 self._end(held, final)
             self._running.pop(final.id, None)

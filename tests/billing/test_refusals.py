@@ -225,7 +225,7 @@ def test_a_full_disk_refuses_all_the_same(root: Path, spool: Spool, caplog: pyte
 @pytest.mark.spec("F25")
 def test_what_the_ballast_left_is_not_for_refusals(root: Path, spool: Spool) -> None:
     spool.start(start := a_start())
-    spool._give_ballast()
+    spool._ballast.give()
     for _ in range(50):
         spool.refused(a_refusal())
     spool.final(a_final(start.id))
