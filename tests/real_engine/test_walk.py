@@ -28,6 +28,7 @@ type Row = dict[str, Any]
 def test_the_log_has_the_counts_of_llama_cpp_token_for_token(
     page: Page, link: str, server: LiveServer, engine: Recorder
 ) -> None:
+    engine.reported.clear()  # what other tests asked it
     imported = server.manage("add_engine", "--name", "llama", "--type", "llamacpp", "--url", engine.url).stdout
     assert imported.split() == [MODEL]
     enter_by(link, page)
