@@ -4,7 +4,7 @@ import OpenAI from "openai";
 
 const { MODEL, ONE_KEY, MINUTE_KEY, BUDGET_KEY } = process.env;
 const messages = [{ role: "user", content: "Hello" }];
-const LONG = "fault:drip?n=40&gap=30";
+const LONG = "fault:drip?n=40&gap=75";
 
 // Each answer of the server's: its status, how long it told to wait, how long the client then waited.
 function counted(apiKey) {
@@ -18,7 +18,7 @@ function counted(apiKey) {
     tries.push({ status: response.status, advice: advice && Number(advice) });
     return response;
   };
-  return { client: new OpenAI({ apiKey, fetch: watched }), tries };
+  return { client: new OpenAI({ apiKey, fetch: watched, maxRetries: 6 }), tries };
 }
 
 // A second call while the key's only place is taken by a stream.

@@ -10,7 +10,7 @@ import httpx
 from openai import APIError, APIStatusError, DefaultHttpxClient, OpenAI
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
-LONG = "fault:drip?n=40&gap=30"
+LONG = "fault:drip?n=40&gap=75"
 
 
 class Tries:
@@ -31,7 +31,7 @@ class Tries:
 
     def client(self, key: str) -> OpenAI:
         hooks: Any = {"request": [self.asked], "response": [self.answered]}
-        return OpenAI(api_key=os.environ[key], http_client=DefaultHttpxClient(event_hooks=hooks))
+        return OpenAI(api_key=os.environ[key], max_retries=6, http_client=DefaultHttpxClient(event_hooks=hooks))
 
 
 def created(client: OpenAI, model: str, **more: Any) -> Any:
