@@ -41,7 +41,7 @@ FAULTS = (
     "fault:error-late",
     "fault:reasoning",
     "fault:tool",
-    "fault:drip?n=40&gap=30",  # goes on, whatever length was asked for
+    "fault:drip?n=40&gap=75",  # goes on, whatever length was asked for
 )
 PATIENCE = 90  # seconds for a client's whole script
 
