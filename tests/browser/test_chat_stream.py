@@ -232,6 +232,10 @@ def test_a_wide_table_scrolls_in_its_frame_on_a_phone_with_its_words_whole(
     ask(page, f"|{'|'.join(names)}|\n{'|---' * len(names)}|\n|{'|'.join(names)}|", model="quick-echo")
     expect(page.locator(".answer .tally")).to_be_visible(timeout=GENEROUS)
     wide = "element => element.scrollWidth > element.clientWidth"
+    for _ in range(50):  # the answer is drawn anew when it is whole, and its columns find their widths after that
+        if page.locator(".prose .table-wrap").evaluate(wide):
+            break
+        page.wait_for_timeout(100)
     assert page.locator(".prose .table-wrap").evaluate(wide)
     assert not page.locator("#log").evaluate(wide)
     assert not page.locator("html").evaluate(wide)
