@@ -40,14 +40,14 @@ def let_in(calls: int) -> None:
     from django.utils import timezone
 
     from accounts.models import Team
-    from billing import settling
-    from billing.auditing import audit
-    from billing.budgets import set_budget
-    from billing.credit import top_up
+    from billing.budgets import settling
+    from billing.budgets.credit import top_up
+    from billing.budgets.monthly import set_budget
+    from billing.budgets.settling import Wanted
     from billing.errors import OverBudget
     from billing.ids import new_request
+    from billing.ledger.auditing import audit
     from billing.models import BudgetAccount, Unit
-    from billing.settling import Wanted
     from tests.factories import make_key
 
     team = Team.objects.create(slug=f"bench-{time.time_ns()}", name="Bench", time_zone="Europe/Paris")
@@ -110,9 +110,9 @@ def settle() -> None:
     from django.db import connection
 
     from accounts.models import Team
-    from billing import ledger
-    from billing.auditing import audit
-    from billing.partitions import ensure_partitions
+    from billing.ledger import log as ledger
+    from billing.ledger.auditing import audit
+    from billing.ledger.partitions import ensure_partitions
 
     ensure_partitions()
     teams = [Team.objects.create(slug=f"{name}-{time.time_ns()}", name=name) for name in ("none", "thousand")]
@@ -138,8 +138,8 @@ def settle() -> None:
 
 def set_budgets(team: "Team") -> int:
     """In tokens and money: of the keys that the rows name, of more, and of the team; and a credit. The first's id."""
-    from billing.budgets import recount_all, set_budget
-    from billing.credit import top_up
+    from billing.budgets.credit import top_up
+    from billing.budgets.monthly import recount_all, set_budget
     from billing.models import Budget, Unit
     from tests.factories import make_key
 

@@ -32,9 +32,9 @@ def main(total: int, batch: int = 5000) -> None:
     from django.db import connection, transaction  # once Django is set up
 
     from accounts.models import Team
-    from billing import ledger
-    from billing.partitions import ensure_partitions
-    from billing.rows import row as row_of
+    from billing.ledger import log as ledger
+    from billing.ledger.partitions import ensure_partitions
+    from billing.ledger.rows import row as row_of
 
     team = Team.objects.create(slug=f"bench-{time.time_ns()}", name="Bench", time_zone="Europe/Paris")
     now = time.time_ns() // 1_000_000

@@ -31,9 +31,9 @@ EVERY = dict.fromkeys(
 
 
 def main(calls: int) -> None:
-    from billing.limits import limiter
+    from billing.limits.limiter import limiter
+    from billing.limits.windows import Bounds, Days, Rules, Subject
     from billing.records import Counts
-    from billing.windows import Bounds, Days, Rules, Subject
     from gateway.admission import admit
 
     rules, days = Bounds(**EVERY).rules(), Days("Europe/Madrid")
@@ -143,7 +143,7 @@ def redis(subjects: Any, counts: Any) -> None:
 
 async def together(server: Any, subjects: Any, counts: Any, at_once: int) -> tuple[list[float], float, float]:
     """What calls wait, in ms, and the CPU time of a call on either side, in µs."""
-    from billing.limits import Limiter
+    from billing.limits.limiter import Limiter
 
     limiter = Limiter()
     await limiter.open(workers=2, redis_url=server.url)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from billing.ids import new_request
 from billing.records import Counts, Final, Progress, Start, UnitPrices
-from billing.spool import Spool
+from billing.spool.writer import Spool
 
 PRICE = UnitPrices(Decimal("0.9"), Decimal("0.45"), Decimal("4.0"), Decimal("4.0"))
 COUNTS = Counts(812, 240, "upstream", "upstream", None, 128)

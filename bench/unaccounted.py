@@ -1,6 +1,6 @@
 """What `bench.accounting` measures against: the whole gateway, without a record of what it does."""
 
-from billing.spool import Spool
+from billing.spool.writer import Spool
 from console.asgi import application
 from gateway import measures
 

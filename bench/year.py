@@ -49,9 +49,10 @@ def main(rows: int) -> None:
     from django.db import connection  # once Django is set up
 
     from accounts.models import Team
-    from billing import auditing, reports
-    from billing.partitions import drop_old_months, ensure_partitions, months, months_before
-    from billing.periods import last_days
+    from billing.ledger import auditing
+    from billing.ledger.partitions import drop_old_months, ensure_partitions, months, months_before
+    from billing.usage import reports
+    from billing.usage.periods import last_days
 
     teams = [
         Team.objects.create(slug=f"bench-{number}", name="Bench", time_zone="Europe/Paris") for number in range(TEAMS)
@@ -120,7 +121,7 @@ class Rate:
 
     @classmethod
     def seen(cls, team_id: int) -> "Rate":
-        from billing import ledger
+        from billing.ledger import log as ledger
 
         def write(rows: list[Ended]) -> None:
             for place in range(0, ROUND, BATCH):
@@ -138,7 +139,7 @@ class Rate:
 def copy(rows: list[Ended]) -> None:
     from django.db import connection, transaction
 
-    from billing.rows import row as row_of
+    from billing.ledger.rows import row as row_of
 
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE bare (LIKE billing_usage) ON COMMIT DROP")
@@ -168,7 +169,7 @@ class Writing:
     def _write(self) -> None:
         from django.db import connection
 
-        from billing import ledger
+        from billing.ledger import log as ledger
 
         while not self._over.is_set():
             now = time.time_ns() // 1_000_000

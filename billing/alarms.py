@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from billing.models import DeadLetter
-from billing.shipper import spool_root
-from billing.spoolfolder import folders, is_held, numbered, parts
+from billing.spool.folder import folders, is_held, numbered, parts
+from billing.spool.shipper import spool_root
 
 LATE = 300.0  # seconds in a spool that are too many
 

@@ -27,7 +27,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from billing.windows import Standing
+    from billing.limits.windows import Standing
 
 
 class BillingError(Exception):

@@ -1,9 +1,9 @@
 """Work of this room that one process of the installation does now and then."""
 
 from accounts.background import Job
-from billing.partitions import drop_old_months, ensure_partitions
-from billing.refusals import forget_old
-from billing.settling import free_expired
+from billing.budgets.settling import free_expired
+from billing.ledger.partitions import drop_old_months, ensure_partitions
+from billing.ledger.refusals import forget_old
 
 
 def keep_months() -> None:
@@ -13,7 +13,7 @@ def keep_months() -> None:
 
 
 JOBS = [
-    Job("billing.partitions", 6 * 3600, keep_months),
-    Job("billing.refusals", 24 * 3600, forget_old),
+    Job("billing.ledger.partitions", 6 * 3600, keep_months),
+    Job("billing.ledger.refusals", 24 * 3600, forget_old),
     Job("billing.reservations", 60, free_expired),
 ]

@@ -1,6 +1,9 @@
 from django.urls import path
 
-from billing import budget_views, limit_views, price_views, request_views, views
+from billing.budgets import views as budget_views
+from billing.limits import views as limit_views
+from billing.prices import views as price_views
+from billing.usage import request_views, views
 
 app_name = "billing"
 urlpatterns = [

@@ -21,7 +21,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from accounts import revision
-from billing.shipper import Shipper, spool_root, waiting
+from billing.spool.shipper import Shipper, spool_root, waiting
 from console.errors import BackupTrouble
 from console.listen import direct_address
 from console.postgres import wheel_binaries

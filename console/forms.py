@@ -12,12 +12,12 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.keys import IssuedKey, issue_key
 from accounts.models import Dialect, Team, User
-from billing.budget_forms import AmountForm
-from billing.budgets import set_budget
-from billing.limit_forms import LimitsForm
+from billing.budgets.forms import AmountForm
+from billing.budgets.monthly import set_budget
+from billing.limits.forms import LimitsForm
+from billing.limits.tiers import limit_key
+from billing.limits.windows import BY_FIELD
 from billing.models import Unit
-from billing.tiers import limit_key
-from billing.windows import BY_FIELD
 from console.zones import zone_names
 
 LIVES = [("90", _("In 90 days")), ("30", _("In 30 days")), ("365", _("In 365 days")), ("never", _("Never"))]

@@ -12,9 +12,9 @@ from typing import Any
 
 from django.conf import settings
 
-from billing.limits import limiter
-from billing.shipper import Shipper, spool_root
-from billing.spool import open_spool
+from billing.limits.limiter import limiter
+from billing.spool.shipper import Shipper, spool_root
+from billing.spool.writer import open_spool
 from chat.generations import supervisor
 from chat.listeners import LISTENERS as CHAT
 from console import watchdog

@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 from billing.alarms import spooled
 from billing.errors import SpoolUnavailable
 from billing.models import DeadLetter
-from billing.shipper import spool_root
-from billing.spool import spool
+from billing.spool.shipper import spool_root
+from billing.spool.writer import spool
 from console import watchdog
 from console.lifespan import listening, shipper
 from gateway import measures

@@ -11,8 +11,8 @@ from django.db import transaction
 
 from accounts.models import Team, User
 from accounts.teams import set_time_zone
-from billing.months import hold_books_alone
-from billing.zones import move_calendar, require_movable
+from billing.ledger.months import hold_books_alone
+from billing.ledger.zones import move_calendar, require_movable
 
 # Names of places. Those of countries, of offsets and of old systems are left out: they say less, or change.
 _OFFERED = re.compile(r"(Africa|America|Antarctica|Arctic|Asia|Atlantic|Australia|Europe|Indian|Pacific)/.+|UTC")

@@ -9,7 +9,7 @@ from typing import Any
 from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
 from billing.records import NOTHING, Final, Progress, Start
-from billing.spool import spool
+from billing.spool.writer import spool
 from gateway import embeddings, measures
 from gateway.answers import Shaper, is_error, usage_of
 from gateway.answers import timed as usage_of_timings

@@ -3,7 +3,7 @@
 from accounts.callers import Caller
 from billing.errors import LimitReached
 from billing.ids import RequestId
-from billing.limits import limiter
+from billing.limits.limiter import limiter
 from gateway import budgets
 from gateway.allowances import headers, refusal
 from gateway.running import Admission

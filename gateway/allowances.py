@@ -11,7 +11,7 @@ from math import ceil
 from typing import Any
 
 from billing.errors import LimitReached
-from billing.windows import Standing
+from billing.limits.windows import Standing
 from gateway.errors import OverLimit
 
 SOON = 120  # seconds; openai-python waits no longer, and takes what is longer for no advice at all

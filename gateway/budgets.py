@@ -20,15 +20,15 @@ from django.db import Error as DatabaseError
 
 from accounts.callers import Caller
 from accounts.database import in_database
-from billing import settling
-from billing.budgets import next_month
+from billing.budgets import settling
+from billing.budgets.monthly import next_month
+from billing.budgets.settling import Wanted
 from billing.errors import NoPrice, OverBudget, SpoolUnavailable
 from billing.ids import RequestId, moment
-from billing.periods import midnight
-from billing.prices import cost, most_that_costs
+from billing.prices.pricing import cost, most_that_costs
 from billing.records import Counts, UnitPrices
-from billing.settling import Wanted
-from billing.spool import spool
+from billing.spool.writer import spool
+from billing.usage.periods import midnight
 from gateway.engines.facts import Kind, Route
 from gateway.errors import OverQuota, Unavailable
 from gateway.running import Admission

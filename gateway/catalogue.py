@@ -17,7 +17,7 @@ from accounts.callers import Caller
 from accounts.models import User
 from accounts.secrets import encrypt
 from accounts.teams import rename_model
-from billing.prices import carry_prices
+from billing.prices.pricing import carry_prices
 from gateway.engines import CLIENTS
 from gateway.engines.client import close_http
 from gateway.engines.clock import Clock, Deadlines

@@ -12,11 +12,11 @@ from django.utils import timezone
 from accounts.callers import Caller
 from accounts.database import in_database
 from accounts.models import ApiKey
-from billing.budgets import Standing, budgets_binding
-from billing.credit import Credit, credit_of
-from billing.limits import limiter
-from billing.reports import KeyUsage, Sums, usage_of_key
-from billing.windows import Subject
+from billing.budgets.credit import Credit, credit_of
+from billing.budgets.monthly import Standing, budgets_binding
+from billing.limits.limiter import limiter
+from billing.limits.windows import Subject
+from billing.usage.reports import KeyUsage, Sums, usage_of_key
 from gateway import allowances
 from gateway.errors import Unavailable
 from gateway.snapshot import RETRY_AFTER, holder

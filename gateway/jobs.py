@@ -7,7 +7,7 @@ from gateway.catalogue import look
 from gateway.errors import GatewayError
 from gateway.idempotency import forget_old
 from gateway.models import Engine
-from gateway.reconciliation import EVERY, reconcile
+from gateway.reconciliation.readings import EVERY, reconcile
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from django.db import Error as DatabaseError
 
 from accounts.database import in_database
 from accounts.keys import note_use
-from billing import ledger
 from billing.errors import LogUnavailable, SpoolFull, SpoolUnavailable
 from billing.ids import moment
+from billing.ledger import log as ledger
 from billing.records import Ended, Final, Start
-from billing.spool import spool
+from billing.spool.writer import spool
 from gateway.snapshot import holder
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from billing.errors import SpoolUnavailable
 from billing.records import Refusal
-from billing.spool import spool
+from billing.spool.writer import spool
 from gateway.errors import GatewayError
 from gateway.running import Call
 

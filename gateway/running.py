@@ -8,7 +8,7 @@ from threading import Event as Flag
 
 from accounts.callers import Caller
 from billing.ids import RequestId, new_request
-from billing.prices import UnitPrices, cost
+from billing.prices.pricing import UnitPrices, cost
 from billing.records import NOTHING, Counts
 from gateway.engines.clock import Clock
 from gateway.engines.facts import EngineFacts

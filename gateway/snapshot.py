@@ -21,12 +21,12 @@ from accounts.database import in_database
 from accounts.errors import UnreadableSecret
 from accounts.keys import load_callers
 from accounts.secrets import decrypt
-from billing.budgets import BudgetBook, load_budgets
-from billing.consumed import consumed
-from billing.limits import limiter
-from billing.prices import PriceBook, load_prices
-from billing.tiers import load_rules
-from billing.windows import NO_RULES, Consumed, Rules
+from billing.budgets.monthly import BudgetBook, load_budgets
+from billing.limits.consumed import consumed
+from billing.limits.limiter import limiter
+from billing.limits.tiers import load_rules
+from billing.limits.windows import NO_RULES, Consumed, Rules
+from billing.prices.pricing import PriceBook, load_prices
 from gateway import running
 from gateway.engines.facts import EngineFacts, Route
 from gateway.errors import Unavailable

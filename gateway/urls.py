@@ -1,6 +1,7 @@
 from django.urls import path
 
-from gateway import reconciliation_views, views
+from gateway import views
+from gateway.reconciliation import views as reconciliation_views
 
 app_name = "gateway"
 

@@ -21,8 +21,8 @@ from accounts.access import TEAM_IN_SESSION, chat_caller, require_operator, team
 from accounts.callers import Caller
 from accounts.errors import NotAllowed
 from accounts.models import Role, Team, User
-from billing.price_captions import price_said, price_unit
-from billing.prices import price_list
+from billing.prices.captions import price_said, price_unit
+from billing.prices.pricing import price_list
 from gateway.catalogue import (
     add_engine,
     change_engine,
@@ -37,7 +37,7 @@ from gateway.discovery import find_engines
 from gateway.errors import CatalogueMistake, GatewayError
 from gateway.forms import PRESETS, EngineChangeForm, EngineForm, ModelForm, TrialForm, trial
 from gateway.models import Engine, ServedModel
-from gateway.reconciliation_views import engine_section
+from gateway.reconciliation.views import engine_section
 from gateway.reference import reference as api_reference
 from gateway.samples import outcome
 from gateway.snapshot import load_routes

@@ -150,7 +150,7 @@ class Migration(migrations.Migration):
                 'abstract': False,
             },
         ),
-        # Django's own statement cannot say PARTITION BY. Months are made by billing.partitions.ensure_partitions.
+        # Django's own statement cannot say PARTITION BY. Months are made by billing.ledger.partitions.ensure_partitions.
         migrations.RunSQL(
             sql=LOG,
             reverse_sql="DROP TABLE billing_usage",

@@ -1,6 +1,6 @@
 """What was consumed, what it costs and how much may be.
 
-Only `billing.ledger` writes the log; the roll-ups also `billing.auditing`.
+Only `billing.ledger.log` writes the log; the roll-ups also `billing.ledger.auditing`.
 """
 
 from billing.models.budgets import (

@@ -1,6 +1,7 @@
 """What calls may use up: a team's, a key's or a member's budget for each month, and a team's credit.
 
-`billing.budgets` and `billing.credit` write budgets, `billing.settling` accounts and reservations.
+`billing.budgets.monthly` and `billing.budgets.credit` write budgets, `billing.budgets.settling` accounts and
+reservations.
 """
 
 import datetime as dt

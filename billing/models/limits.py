@@ -1,11 +1,11 @@
-"""Limits of teams, keys and members. `billing.tiers` writes them; `billing.windows` says what each column counts."""
+"""Limits of teams, keys and members, which `billing.limits.tiers` writes and `billing.limits.windows` explains."""
 
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ApiKey, Team, User
-from billing.windows import WINDOWS, Bounds
+from billing.limits.windows import WINDOWS, Bounds
 
 
 class Limits(models.Model):

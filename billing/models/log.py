@@ -49,7 +49,7 @@ class UsageRecord(models.Model):
     id = models.UUIDField()  # the request id, a UUIDv7 that carries `at`
     team = models.ForeignKey(Team, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="+")
     at = models.DateTimeField()  # when the request began, whole milliseconds
-    booked_at = models.DateTimeField()  # what reports go by: `at`, or the open month's begin (billing.months)
+    booked_at = models.DateTimeField()  # what reports go by: `at`, or the open month's begin (billing.ledger.months)
     origin = models.CharField(max_length=8, choices=Origin)
     endpoint = models.CharField(max_length=32)
     stream = models.BooleanField()

@@ -1,4 +1,4 @@
-"""The log's sums by time, team and model. `billing.rollups` says what they are made of."""
+"""The log's sums by time, team and model. `billing.ledger.rollups` says what they are made of."""
 
 from django.db import models
 
@@ -22,7 +22,7 @@ class RollUp(models.Model):
     estimated_tokens = models.BigIntegerField()  # of prompt and completion, those not the engine's own count
     priced_requests = models.BigIntegerField()
     cost = models.DecimalField(**COST)
-    ttft = models.DecimalField(default=0)  # histograms of milliseconds: billing.histograms says how to read them
+    ttft = models.DecimalField(default=0)  # histograms of milliseconds: billing.ledger.histograms says how to read them
     duration = models.DecimalField(default=0)
 
     class Meta:

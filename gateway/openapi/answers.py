@@ -4,7 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from billing.windows import WINDOWS
+from billing.limits.windows import WINDOWS
 from gateway.openapi.requests import ref
 
 type Json = dict[str, Any]

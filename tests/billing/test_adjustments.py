@@ -20,18 +20,18 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Team, User
-from billing import ledger
-from billing.adjustments import Totals, adjust, find_request
-from billing.auditing import audit, rebuild
-from billing.budgets import set_budget
+from billing.budgets.monthly import set_budget
 from billing.errors import AdjustmentMistake
-from billing.histograms import size
 from billing.ids import _at
+from billing.ledger import log as ledger
+from billing.ledger.adjustments import Totals, adjust, find_request
+from billing.ledger.auditing import audit, rebuild
+from billing.ledger.histograms import size
+from billing.ledger.partitions import months
 from billing.models import BudgetAccount, PlatformDay, Unit, UsageDay, UsageQuarter, UsageRecord
-from billing.partitions import months
-from billing.periods import Period
 from billing.records import Counts, Ended
-from billing.reports import Group, usage
+from billing.usage.periods import Period
+from billing.usage.reports import Group, usage
 from tests.billing.traffic import PRICE, a_final, a_start, counts, milliseconds
 
 DAY = timedelta(days=1)

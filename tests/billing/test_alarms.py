@@ -13,14 +13,14 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import AuditEntry, Team, User
-from billing import ledger
 from billing.alarms import Alarms, alarms, spooled
-from billing.auditing import audit
-from billing.ledger import Retried, retry_dead_letters
+from billing.ledger import log as ledger
+from billing.ledger.auditing import audit
+from billing.ledger.log import Retried, retry_dead_letters
 from billing.models import DeadLetter, UsageRecord
 from billing.records import Counts
-from billing.shipper import spool_root
-from billing.spool import Spool
+from billing.spool.shipper import spool_root
+from billing.spool.writer import Spool
 from tests.billing.traffic import PRICE, a_final, a_start, counts, ended
 
 

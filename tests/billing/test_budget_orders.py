@@ -12,16 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import ApiKey, Team, User
-from billing import ledger, settling
-from billing.auditing import audit
-from billing.budgets import remove_budget, set_budget
-from billing.credit import correct, top_up
+from billing.budgets import settling
+from billing.budgets.credit import correct, top_up
+from billing.budgets.monthly import remove_budget, set_budget
+from billing.budgets.settling import Wanted
 from billing.errors import OverBudget
 from billing.ids import new_request
+from billing.ledger import log as ledger
+from billing.ledger.auditing import audit
+from billing.ledger.partitions import ensure_partitions
 from billing.models import Budget, BudgetAccount, Period, Reservation, Unit, UsageRecord
-from billing.partitions import ensure_partitions
 from billing.records import Counts, UnitPrices
-from billing.settling import Wanted
 from tests.billing.traffic import ended
 from tests.factories import make_key
 

@@ -12,10 +12,10 @@ from django.urls import reverse
 from django.utils.translation import override
 
 from accounts.models import Team, User
-from billing import ledger
-from billing.budget_words import shown
-from billing.budgets import Standing, set_budget
-from billing.credit import credit_of, entries_of, top_up
+from billing.budgets.credit import credit_of, entries_of, top_up
+from billing.budgets.monthly import Standing, set_budget
+from billing.budgets.words import shown
+from billing.ledger import log as ledger
 from billing.models import Budget, Period, Unit
 from tests.billing.traffic import PRICE, counts, ended
 from tests.factories import make_key, make_team

@@ -15,25 +15,19 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, AuditEntry, Team, User
 from accounts.teams import remove_member
-from billing import ledger, settling
-from billing.auditing import audit
-from billing.budgets import (
-    budgets_of,
-    load_budgets,
-    move_months,
-    recount_all,
-    remove_budget,
-    set_budget,
-)
-from billing.credit import correct, credit_of, entries_of, set_binding, top_up
+from billing.budgets import settling
+from billing.budgets.credit import correct, credit_of, entries_of, set_binding, top_up
+from billing.budgets.monthly import budgets_of, load_budgets, move_months, recount_all, remove_budget, set_budget
+from billing.budgets.settling import Wanted
 from billing.errors import AlreadyEntered, NoPrice, OverBudget
 from billing.ids import new_request
+from billing.ledger import log as ledger
+from billing.ledger.auditing import audit
+from billing.ledger.partitions import ensure_partitions
 from billing.models import Budget, BudgetAccount, Reservation, SpoolMark, Unit
-from billing.partitions import ensure_partitions
 from billing.records import NOTHING
-from billing.settling import Wanted
-from billing.shipper import Shipper
-from billing.spool import Spool
+from billing.spool.shipper import Shipper
+from billing.spool.writer import Spool
 from tests.billing.traffic import PRICE, a_final, a_start, counts, ended, milliseconds
 from tests.factories import make_key
 

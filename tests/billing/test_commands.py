@@ -9,12 +9,12 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import Team
-from billing import ledger
-from billing.auditing import audit
+from billing.ledger import log as ledger
+from billing.ledger.auditing import audit
+from billing.ledger.partitions import ensure_partitions, months
 from billing.models import UsageDay, UsageRecord
-from billing.partitions import ensure_partitions, months
-from billing.shipper import Shipper, spool_root
-from billing.spool import Spool
+from billing.spool.shipper import Shipper, spool_root
+from billing.spool.writer import Spool
 from tests.billing.traffic import a_final, a_start, ended
 
 

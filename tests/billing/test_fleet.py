@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from billing import fleet, limits
 from billing.errors import BadFleet, LimitReached
-from billing.limits import Counting, Limiter, Taken
+from billing.limits import fleet
+from billing.limits import limiter as limits
+from billing.limits.limiter import Counting, Limiter, Taken
+from billing.limits.windows import Bounds, Consumed, Days, Subject
 from billing.records import NOTHING, Counts
-from billing.windows import Bounds, Consumed, Days, Subject
 from tests.redisd import RedisServer
 
 WORKERS = 4
@@ -171,7 +172,7 @@ def test_when_redis_is_lost_each_process_keeps_to_its_share_and_waits_for_nobody
             # What it had been asked before it hung, it did when it went on: nobody gained by that.
             assert len(await crowd(limiters, 200, whose)) <= 20
 
-    with caplog.at_level(logging.WARNING, "billing.limits"):
+    with caplog.at_level(logging.WARNING, "billing.limits.limiter"):
         asyncio.run(work())
     lost = [record for record in caplog.messages if record.startswith("Redis is lost")]
     assert len(lost) == WORKERS

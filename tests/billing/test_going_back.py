@@ -8,9 +8,9 @@ from django.core.management import call_command
 from django.db import connection
 
 from accounts.models import Team
-from billing import ledger
-from billing.adjustments import adjust
-from billing.auditing import audit, rebuild
+from billing.ledger import log as ledger
+from billing.ledger.adjustments import adjust
+from billing.ledger.auditing import audit, rebuild
 from billing.models import UsageRecord
 from tests.billing.test_adjustments import call
 from tests.billing.traffic import PRICE, counts

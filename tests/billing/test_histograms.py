@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.models import Team
-from billing import ledger
-from billing.auditing import audit, rebuild
-from billing.histograms import BOUNDS, GROWTH, counts, packed, percentile, size
+from billing.ledger import log as ledger
+from billing.ledger.auditing import audit, rebuild
+from billing.ledger.histograms import BOUNDS, GROWTH, counts, packed, percentile, size
 from billing.models import PlatformDay, UsageDay, UsageQuarter
-from billing.periods import Period
 from billing.records import Counts
-from billing.reports import Group, usage
+from billing.usage.periods import Period
+from billing.usage.reports import Group, usage
 from tests.billing.traffic import ended, milliseconds, timed
 
 LONGEST = BOUNDS[-1] - 1

@@ -9,10 +9,18 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import ApiKey, Role, Team, User
-from billing.limits import limiter
+from billing.limits.limiter import limiter
+from billing.limits.tiers import (
+    add_tier,
+    bounds_of_key,
+    give_tier,
+    limit_key,
+    limit_member,
+    subject_of_key,
+    subject_of_team,
+)
+from billing.limits.windows import Bounds
 from billing.models import KeyLimit, MemberLimit, TeamTier, Tier
-from billing.tiers import add_tier, bounds_of_key, give_tier, limit_key, limit_member, subject_of_key, subject_of_team
-from billing.windows import Bounds
 from tests.factories import join, make_key, make_person
 
 pytestmark = [pytest.mark.django_db, pytest.mark.spec("U4")]

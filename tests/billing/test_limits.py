@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from billing import counters as counting
-from billing.counters import Counters, Sliding
 from billing.errors import LimitReached
-from billing.limits import Limiter, Taken
+from billing.limits import counters as counting
+from billing.limits.counters import Counters, Sliding
+from billing.limits.limiter import Limiter, Taken
+from billing.limits.windows import Bounds, Days, Rules, Standing, Subject
 from billing.records import NOTHING, Counts
-from billing.windows import Bounds, Days, Rules, Standing, Subject
 
 MONDAY = datetime(2026, 11, 23, 12, 0, 0, tzinfo=ZoneInfo("UTC")).timestamp()
 

@@ -8,8 +8,8 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
 from accounts.models import Team
-from billing import ledger
-from billing.auditing import audit
+from billing.ledger import log as ledger
+from billing.ledger.auditing import audit
 from billing.records import Counts
 from tests.billing.traffic import ended, milliseconds
 

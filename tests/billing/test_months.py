@@ -14,16 +14,16 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Team, User
-from billing import ledger
-from billing.auditing import audit, rebuild
 from billing.errors import MonthNotClosable
-from billing.exports import Days, records
+from billing.ledger import log as ledger
+from billing.ledger.auditing import audit, rebuild
+from billing.ledger.months import close_month, closed_until, reopen_month
+from billing.ledger.partitions import drop_old_months, ensure_partitions, months, months_before
 from billing.models import DeadLetter, PlatformDay, ThinMonth, UsageDay, UsageQuarter, UsageRecord
-from billing.months import close_month, closed_until, reopen_month
-from billing.partitions import drop_old_months, ensure_partitions, months, months_before
-from billing.periods import Period
 from billing.records import Ended
-from billing.reports import usage
+from billing.usage.exports import Days, records
+from billing.usage.periods import Period
+from billing.usage.reports import usage
 from console.listen import direct_address
 from tests.billing.traffic import ended, milliseconds
 

@@ -11,9 +11,9 @@ from django.utils.timezone import localtime
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Team, User
-from billing import ledger
+from billing.ledger import log as ledger
 from billing.models import Price
-from billing.prices import Rates, add_price
+from billing.prices.pricing import Rates, add_price
 from gateway.models import Engine, EngineType, ServedModel
 from tests.billing.traffic import ended
 

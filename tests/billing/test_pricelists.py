@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from accounts.models import AuditEntry
 from billing.errors import PriceListMistakes
 from billing.models import Price
-from billing.pricelists import Change, import_prices, planned, read_list, write_list
-from billing.prices import Rates, add_price
+from billing.prices.lists import Change, import_prices, planned, read_list, write_list
+from billing.prices.pricing import Rates, add_price
 
 pytestmark = pytest.mark.django_db
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from accounts.models import AuditEntry, Team, User
 from accounts.revision import current
-from billing import ledger
-from billing.auditing import audit
 from billing.errors import PriceMistake
 from billing.ids import moment
+from billing.ledger import log as ledger
+from billing.ledger.auditing import audit
 from billing.models import Price, UsageRecord
-from billing.prices import (
+from billing.prices.pricing import (
     PriceBook,
     Rates,
     UnitPrices,

@@ -22,14 +22,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Team, User
-from billing import flood
+from billing.ledger.refusals import KEPT, Refused, differing, forget_old, refused, write
 from billing.models import Refusal, RefusedQuarter
-from billing.periods import Period
-from billing.refusals import KEPT, Refused, differing, forget_old, refused, write
-from billing.shipper import Shipper
-from billing.spool import Spool
-from billing.spoolfile import read
-from billing.spoolfolder import numbered
+from billing.spool import flood
+from billing.spool.file import read
+from billing.spool.folder import numbered
+from billing.spool.shipper import Shipper
+from billing.spool.writer import Spool
+from billing.usage.periods import Period
 from tests.billing.traffic import a_final, a_refusal, a_start, milliseconds, now_ms
 from tests.factories import make_key
 
@@ -139,7 +139,7 @@ def test_what_was_refused_is_counted_after_kill_9(root: Path, red: Team) -> None
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from billing.spool import Spool
+from billing.spool.writer import Spool
 from tests.billing.traffic import a_refusal
 spool = Spool(Path({str(root)!r}), rotate_bytes=100_000)
 for number in range(1000):
@@ -191,7 +191,7 @@ def test_while_postgresql_is_away_they_wait(
         raise OperationalError
 
     with monkeypatch.context() as patch:
-        patch.setattr("billing.refusals._insert", away)
+        patch.setattr("billing.ledger.refusals._insert", away)
         with pytest.raises(OperationalError):
             Shipper(root, spool).ship_once()
     assert summed() == 0

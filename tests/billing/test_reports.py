@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Team, User
-from billing import ledger
-from billing.auditing import audit, rebuild
+from billing.ledger import log as ledger
+from billing.ledger.auditing import audit, rebuild
 from billing.models import UsageDay, UsageQuarter, UsageRecord
-from billing.periods import Period
-from billing.reports import Group, Sums, usage, week_of_key, week_of_team
+from billing.usage.periods import Period
+from billing.usage.reports import Group, Sums, usage, week_of_key, week_of_team
 from tests.billing.traffic import ended, milliseconds, random_traffic
 from tests.factories import make_key, make_team
 
@@ -185,7 +185,7 @@ def test_the_audit_finds_a_single_changed_number_and_a_rebuild_mends_it(red: Tea
 
 def test_prices_are_frozen_on_the_row(red: Team) -> None:
     from billing.models import Price
-    from billing.prices import load_prices
+    from billing.prices.pricing import load_prices
 
     moment = datetime(2026, 11, 1, tzinfo=UTC)
     Price.objects.create(model="llama", effective_from=moment, input=Decimal("1.9"), output=Decimal(3))

@@ -19,11 +19,11 @@ import pytest
 from django.db import OperationalError, connection
 
 from accounts.models import Team
-from billing.auditing import audit
+from billing.ledger.auditing import audit
 from billing.models import DeadLetter, UsageDay, UsageRecord
-from billing.shipper import Shipper, waiting
-from billing.spool import Spool
-from billing.spoolfolder import folders, numbered
+from billing.spool.folder import folders, numbered
+from billing.spool.shipper import Shipper, waiting
+from billing.spool.writer import Spool
 from console.listen import direct_address
 from tests.billing.traffic import a_final, a_progress, a_start, counts, now_ms
 from tests.factories import make_key
@@ -59,7 +59,7 @@ def dead_process(root: Path, team: Team, *, ended: int, cut: int) -> list[UUID]:
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from billing.spool import Spool
+from billing.spool.writer import Spool
 from console.listen import direct_address
 from tests.billing.traffic import a_start, a_final, a_progress
 spool = Spool(Path({str(root)!r}), rotate_seconds=1e9)

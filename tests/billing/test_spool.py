@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from billing.errors import SpoolCorrupt, SpoolFull, SpoolUnavailable
 from billing.records import Counts, Ended
-from billing.spool import Spool
-from billing.spoolfile import interrupted, read
-from billing.spoolfolder import folders, numbered
+from billing.spool.file import interrupted, read
+from billing.spool.folder import folders, numbered
+from billing.spool.writer import Spool
 from tests.billing.traffic import PRICE, a_final, a_progress, a_start, counts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def test_what_was_written_is_there_after_kill_9(tmp_path: Path) -> None:
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from billing.spool import Spool
+from billing.spool.writer import Spool
 from tests.billing.traffic import a_start, a_final, a_progress
 spool = Spool(Path({str(tmp_path)!r}), rotate_bytes=20_000)
 for number in range(200):

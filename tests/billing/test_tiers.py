@@ -11,9 +11,8 @@ from accounts.keys import revoke_key
 from accounts.models import AuditEntry, Team, User
 from accounts.teams import remove_member
 from billing.errors import TierMistake
-from billing.models import KeyLimit, MemberLimit, Tier
-from billing.presets import BY_NAME
-from billing.tiers import (
+from billing.limits.presets import BY_NAME
+from billing.limits.tiers import (
     add_tier,
     bounds_of_key,
     change_tier,
@@ -25,7 +24,8 @@ from billing.tiers import (
     remove_tier,
     tier_of,
 )
-from billing.windows import NO_RULES, Bounds
+from billing.limits.windows import NO_RULES, Bounds
+from billing.models import KeyLimit, MemberLimit, Tier
 from tests.factories import make_key, make_team
 
 pytestmark = [pytest.mark.django_db, pytest.mark.spec("U4")]

@@ -9,7 +9,8 @@ from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Role, Team, User
-from billing import captions, ledger
+from billing.ledger import log as ledger
+from billing.usage import captions
 from tests.billing.traffic import PRICE, counts, ended, milliseconds
 from tests.factories import join, make_key, make_person
 

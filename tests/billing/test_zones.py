@@ -12,16 +12,16 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Revision, Team, User
-from billing import ledger
-from billing.auditing import audit
-from billing.budgets import set_budget
-from billing.consumed import consumed
+from billing.budgets.monthly import set_budget
 from billing.errors import BooksClosed, UnknownZone
+from billing.ledger import log as ledger
+from billing.ledger.auditing import audit
+from billing.ledger.months import close_month, reopen_month
+from billing.ledger.partitions import drop_old_months, ensure_partitions
+from billing.limits.consumed import consumed
+from billing.limits.tiers import limit_key, load_rules
+from billing.limits.windows import Bounds
 from billing.models import BudgetAccount, Unit, UsageDay
-from billing.months import close_month, reopen_month
-from billing.partitions import drop_old_months, ensure_partitions
-from billing.tiers import limit_key, load_rules
-from billing.windows import Bounds
 from console.zones import change_time_zone
 from tests.billing.traffic import counts, ended, milliseconds, random_traffic
 from tests.factories import make_key

@@ -7,8 +7,9 @@ from decimal import Decimal
 from itertools import count
 
 from accounts.models import ApiKey, Team, User
-from billing import ids, ledger
-from billing.partitions import ensure_partitions
+from billing import ids
+from billing.ledger import log as ledger
+from billing.ledger.partitions import ensure_partitions
 from billing.records import Counts, Ended, Final, Start, UnitPrices
 
 MODELS = {"llama3.3:70b": 6, "qwen3:32b": 4, "mistral-small3.1:24b": 2, "gemma3:27b": 1}

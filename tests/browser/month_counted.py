@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from gateway.engines.counters import Counters, Tally
 from gateway.models import Engine, LoggedDay
-from gateway.reconciliation import note_counters, sum_days
+from gateway.reconciliation.readings import note_counters, sum_days
 
 DIRECT = {4: 48_200, 11: 1_240}  # days ago → tokens of calls past the gateway
 LOST = {8: 9_300}  # days ago → tokens that a restart took

@@ -16,11 +16,11 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import Team, User
-from billing.budgets import set_budget
-from billing.credit import set_binding, top_up
+from billing.budgets.credit import set_binding, top_up
+from billing.budgets.monthly import set_budget
+from billing.limits.presets import PRESETS
+from billing.limits.tiers import give_tier, load_preset
 from billing.models import Tier, Unit, UsageRecord
-from billing.presets import PRESETS
-from billing.tiers import give_tier, load_preset
 from gateway.models import Engine, ServedModel
 from tests.browser.conftest import Visitor
 from tests.browser.month import write_a_month

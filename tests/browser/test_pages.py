@@ -7,11 +7,11 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from accounts.models import Team, User
-from billing.budgets import set_budget
-from billing.credit import top_up
+from billing.budgets.credit import top_up
+from billing.budgets.monthly import set_budget
+from billing.limits.tiers import add_tier, give_tier, limit_key
+from billing.limits.windows import Bounds
 from billing.models import Tier, Unit
-from billing.tiers import add_tier, give_tier, limit_key
-from billing.windows import Bounds
 from gateway.models import Engine, ServedModel
 from tests.browser.conftest import Visitor
 from tests.browser.steps import create_key, let_in

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from accounts import revision
 from accounts.database import in_database
-from billing.spool import open_spool
+from billing.spool.writer import open_spool
 from chat.generations import supervisor
 from chat.listeners import LISTENERS
 from console.listen import Listening

@@ -14,14 +14,14 @@ from accounts.database import in_database
 from accounts.models import Team, User
 from accounts.people import deactivate_person
 from accounts.teams import remove_member
-from billing.budgets import set_budget
-from billing.limits import limiter
+from billing.budgets.monthly import set_budget
+from billing.ledger.partitions import ensure_partitions
+from billing.limits.limiter import limiter
+from billing.limits.tiers import limit_member
+from billing.limits.windows import Bounds
 from billing.models import BudgetAccount, Price, Unit, UsageRecord
-from billing.partitions import ensure_partitions
-from billing.shipper import Shipper
-from billing.spool import spool
-from billing.tiers import limit_member
-from billing.windows import Bounds
+from billing.spool.shipper import Shipper
+from billing.spool.writer import spool
 from chat import generations
 from chat.claims import DEAD_AFTER, PROCESS, claim, mark_interrupted
 from chat.conversations import Question, ask_again, delete, start, stop

@@ -7,8 +7,8 @@ import pytest
 from accounts.database import in_database
 from accounts.models import Team, User
 from billing.models import Refusal, UsageRecord
-from billing.shipper import Shipper
-from billing.spool import spool
+from billing.spool.shipper import Shipper
+from billing.spool.writer import spool
 from chat.models import Generation
 from tests.chat.conftest import web_process
 from tests.chat.test_generations import asked, ended

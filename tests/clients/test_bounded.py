@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from billing.budgets import set_budget
+from billing.budgets.monthly import set_budget
+from billing.limits.tiers import limit_key
+from billing.limits.windows import Bounds
 from billing.models import Unit
-from billing.tiers import limit_key
-from billing.windows import Bounds
 from tests.clients.conftest import CLIENTS, HERE, Account, Json
 from tests.clients.test_clients import OPENAI, PYTHON, node
 from tests.factories import make_key

@@ -16,12 +16,12 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Role, Team, User
-from billing import ledger
-from billing.budgets import set_budget
+from billing.budgets.monthly import set_budget
+from billing.ledger import log as ledger
+from billing.limits.tiers import add_tier
+from billing.limits.windows import Bounds
 from billing.models import Unit
-from billing.prices import Rates, add_price
-from billing.tiers import add_tier
-from billing.windows import Bounds
+from billing.prices.pricing import Rates, add_price
 from chat.conversations import Question, start
 from chat.models import Message
 from gateway.models import Engine, EngineType, ServedModel

@@ -15,11 +15,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 
 from accounts.models import Team
-from billing import ledger
-from billing.auditing import audit
+from billing.ledger import log as ledger
+from billing.ledger.auditing import audit
 from billing.models import PlatformDay, UsageDay, UsageQuarter, UsageRecord
-from billing.shipper import Shipper, spool_root
-from billing.spool import Spool
+from billing.spool.shipper import Shipper, spool_root
+from billing.spool.writer import Spool
 from console import backup
 from console.backup import Restored, back_up, drain_spools, program, restore, server_version
 from console.errors import BackupTrouble

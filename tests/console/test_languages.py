@@ -11,9 +11,9 @@ from django.urls import reverse
 from django.utils.translation import trans_real
 
 from accounts.models import Team, User
-from billing import ledger
-from billing.tiers import add_tier, limit_key
-from billing.windows import Bounds
+from billing.ledger import log as ledger
+from billing.limits.tiers import add_tier, limit_key
+from billing.limits.windows import Bounds
 from chat.conversations import Question, start
 from console.preparation import compile_messages_if_changed
 from gateway.models import Engine, EngineType, ServedModel

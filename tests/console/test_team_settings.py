@@ -7,10 +7,10 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Team, User
-from billing import ledger
+from billing.ledger import log as ledger
+from billing.ledger.months import close_month
+from billing.ledger.partitions import ensure_partitions
 from billing.models import UsageDay
-from billing.months import close_month
-from billing.partitions import ensure_partitions
 from console.zones import offset, zones
 from tests.billing.traffic import ended, milliseconds
 

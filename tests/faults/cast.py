@@ -8,7 +8,7 @@ from django.test import Client
 
 from accounts.models import User
 from accounts.secrets import encrypt
-from billing.ledger import ensure_partitions
+from billing.ledger.log import ensure_partitions
 from gateway.models import Engine, ServedModel
 from tests.factories import join, make_key, make_person, make_team
 

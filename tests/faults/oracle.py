@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from billing.shipper import Waiting
+from billing.spool.shipper import Waiting
 from tests.engines.faultd import Exchange
 from tests.faults.callers import Seen
 

@@ -31,7 +31,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg.rows import dict_row
 
-from billing.shipper import Waiting, waiting
+from billing.spool.shipper import Waiting, waiting
 from console.postgres import USER, EmbeddedServer
 from tests.engines.faultd import Exchange, FaultEngine
 from tests.faults import oracle

@@ -13,10 +13,10 @@ import pytest
 from django.conf import settings
 
 from accounts.models import Team
-from billing.auditing import audit
-from billing.budgets import set_budget
+from billing.budgets.monthly import set_budget
+from billing.ledger.auditing import audit
+from billing.ledger.partitions import ensure_partitions
 from billing.models import Budget, BudgetAccount, Reservation, Unit, UsageRecord
-from billing.partitions import ensure_partitions
 from gateway.catalogue import add_engine
 from gateway.models import ServedModel
 from tests.engines.faultd import FaultEngine

@@ -51,7 +51,7 @@ def prepare(server: LiveServer, engine: str, keys: list[str]) -> list[str]:
 SET_BUDGET = """
 from decimal import Decimal
 from accounts.models import ApiKey
-from billing.budgets import set_budget
+from billing.budgets.monthly import set_budget
 from billing.models import Unit
 key = ApiKey.objects.get(name="limited")
 set_budget(team=key.team, key=key, unit=Unit.TOKENS, amount=Decimal(10_000), hard=True, by=None)

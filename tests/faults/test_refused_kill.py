@@ -12,8 +12,8 @@ import pytest
 from django.db.models import Sum
 
 from accounts.models import Team
+from billing.ledger.refusals import differing
 from billing.models import Refusal, RefusedQuarter
-from billing.refusals import differing
 from tests.factories import make_key
 from tests.server import LiveServer
 

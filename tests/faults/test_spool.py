@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from billing.spoolfolder import folders, numbered, parts
+from billing.spool.folder import folders, numbered, parts
 from tests.faults.callers import Way
 from tests.faults.rig import Rig, Stage, until
 from tests.faults.toxic import Late
@@ -23,7 +23,7 @@ PAYING = Way("fault:ok?n=5", key="blue", more={"max_tokens": 50})
 BUDGET = """
 from decimal import Decimal
 from accounts.models import Team
-from billing.budgets import set_budget
+from billing.budgets.monthly import set_budget
 from billing.models import Unit
 set_budget(team=Team.objects.get(slug="blue"), unit=Unit.TOKENS, amount=Decimal(100_000), hard=True, by=None)
 """

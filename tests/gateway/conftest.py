@@ -16,10 +16,10 @@ import uvicorn
 
 from accounts.models import Team
 from accounts.secrets import encrypt
+from billing.ledger.partitions import ensure_partitions
 from billing.models import UsageRecord
-from billing.partitions import ensure_partitions
-from billing.shipper import Shipper
-from billing.spool import open_spool
+from billing.spool.shipper import Shipper
+from billing.spool.writer import open_spool
 from gateway import health, running
 from gateway.api import application
 from gateway.engines.client import close_http

@@ -17,13 +17,13 @@ from django.utils import timezone
 
 from accounts import revision
 from accounts.models import ApiKey, Team, User
-from billing import settling
-from billing.auditing import audit
-from billing.budgets import set_budget
-from billing.credit import top_up
+from billing.budgets import settling
+from billing.budgets.credit import top_up
+from billing.budgets.monthly import set_budget
+from billing.budgets.settling import Wanted
+from billing.ledger.auditing import audit
 from billing.models import Budget, BudgetAccount, Price, Reservation, Unit
 from billing.records import NOTHING
-from billing.settling import Wanted
 from gateway import budgets
 from gateway.budgets import Worst, unsaid_length, worst_case
 from gateway.engines.facts import DEFAULT_RESERVE, EngineFacts, Route

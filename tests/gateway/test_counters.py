@@ -13,7 +13,7 @@ from gateway.engines.clock import Clock, Deadlines
 from gateway.engines.counters import FAMILIES, Counters, Tally, parse_counters, read_counters
 from gateway.engines.facts import EngineFacts
 from gateway.errors import EngineTimeout, NoCounters, Unavailable, UnreadableAnswer
-from gateway.increases import Increase, Known, increase, parts
+from gateway.reconciliation.increases import Increase, Known, increase, parts
 from tests.engines.faultd import FaultEngine
 
 PATIENT = Deadlines(connect=20, first=60, total=60)

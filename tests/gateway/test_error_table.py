@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from accounts.models import Team
-from billing.budgets import set_budget
+from billing.budgets.monthly import set_budget
 from billing.models import Price, Unit
 from gateway.catalogue import add_engine
 from gateway.engines.refusals import LONGEST_WAIT

@@ -14,9 +14,9 @@ import pytest
 from django.conf import settings
 
 from accounts.models import Team
-from billing.ledger import ensure_partitions
-from billing.tiers import limit_key
-from billing.windows import Bounds
+from billing.ledger.log import ensure_partitions
+from billing.limits.tiers import limit_key
+from billing.limits.windows import Bounds
 from gateway.models import Engine, ServedModel
 from tests.engines.faultd import FaultEngine
 from tests.factories import make_key

@@ -7,10 +7,10 @@ import pytest
 
 from accounts import revision
 from accounts.models import ApiKey, Team, User
-from billing.limits import limiter
-from billing.spool import spool
-from billing.tiers import add_tier, give_tier, limit_key, limit_member
-from billing.windows import Bounds
+from billing.limits.limiter import limiter
+from billing.limits.tiers import add_tier, give_tier, limit_key, limit_member
+from billing.limits.windows import Bounds
+from billing.spool.writer import spool
 from gateway.snapshot import holder
 from tests.factories import make_key
 from tests.gateway.conftest import Api

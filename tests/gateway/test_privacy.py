@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from billing.models import DeadLetter, Refusal, UsageRecord
-from billing.shipper import Shipper
+from billing.spool.shipper import Shipper
 from tests.billing.test_refusals import summed
 from tests.gateway.conftest import Api
 
@@ -75,7 +75,7 @@ def test_no_text_reaches_the_spool_the_log_refusals_or_the_servers_log(
 
 @pytest.mark.spec("F08", "S14")
 def test_no_text_reaches_a_dead_letter(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("billing.rows.MOST_TOKENS", -1)  # so that the log takes nothing
+    monkeypatch.setattr("billing.ledger.rows.MOST_TOKENS", -1)  # so that the log takes nothing
     ask_everything(api)
 
     def set_aside() -> bool:

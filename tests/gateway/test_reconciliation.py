@@ -16,15 +16,15 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Team, User
-from billing.adjustments import adjust
 from billing.ids import _at
-from billing.ledger import ensure_partitions, write
+from billing.ledger.adjustments import adjust
+from billing.ledger.log import ensure_partitions, write
 from billing.records import Counts, Ended
-from gateway.comparison import ComparedDay, ComparedEngine, State, compare
 from gateway.engines.counters import Counters, Tally
-from gateway.findings import span, summary, verdict
 from gateway.models import CountedDay, CounterReading, Engine, LoggedDay
-from gateway.reconciliation import note_counters, reconcile, sum_days
+from gateway.reconciliation.comparison import ComparedDay, ComparedEngine, State, compare
+from gateway.reconciliation.findings import span, summary, verdict
+from gateway.reconciliation.readings import note_counters, reconcile, sum_days
 from tests.billing.traffic import a_final, a_start, milliseconds
 from tests.engines.faultd import FaultEngine
 from tests.gateway.conftest import SECRET, Api

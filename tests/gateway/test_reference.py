@@ -21,10 +21,10 @@ from accounts import revision
 from accounts.keys import new_secret
 from accounts.models import Role, Team, User
 from accounts.secrets import encrypt
+from billing.ledger.partitions import ensure_partitions
 from billing.models import UsageRecord
-from billing.partitions import ensure_partitions
-from billing.shipper import Shipper
-from billing.spool import open_spool
+from billing.spool.shipper import Shipper
+from billing.spool.writer import open_spool
 from gateway import errors, health, schemas, trial
 from gateway.api import ASKS, MODELS, OPENAPI, USAGE
 from gateway.dialects import DIALECTS

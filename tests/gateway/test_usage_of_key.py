@@ -10,11 +10,11 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import ApiKey, Team, User
-from billing import ledger
-from billing.budgets import set_budget
-from billing.credit import top_up
+from billing.budgets.credit import top_up
+from billing.budgets.monthly import set_budget
+from billing.ledger import log as ledger
+from billing.ledger.partitions import ensure_partitions
 from billing.models import Unit
-from billing.partitions import ensure_partitions
 from tests.billing.traffic import PRICE, counts, ended, milliseconds
 from tests.factories import make_key
 from tests.gateway.conftest import Api

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Team
-from billing.budgets import set_budget
+from billing.budgets.monthly import set_budget
 from billing.models import Unit
 from gateway.snapshot import holder
 from tests.engines.faultd import FaultEngine

@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import Team
 from billing.errors import MonthNotClosable
-from billing.months import close_month, reopen_month
+from billing.ledger.months import close_month, reopen_month
 
 
 class Command(BaseCommand):

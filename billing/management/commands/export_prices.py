@@ -2,7 +2,7 @@ from argparse import ArgumentParser
 
 from django.core.management.base import BaseCommand
 
-from billing.pricelists import write_list
+from billing.prices.lists import write_list
 
 
 class Command(BaseCommand):

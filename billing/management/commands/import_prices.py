@@ -5,7 +5,7 @@ from pathlib import Path
 from django.core.management.base import BaseCommand, CommandError
 
 from billing.errors import PriceListMistakes
-from billing.pricelists import Change, import_prices, read_list
+from billing.prices.lists import Change, import_prices, read_list
 
 
 class Command(BaseCommand):

@@ -3,8 +3,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from billing.presets import BY_NAME
-from billing.tiers import load_preset
+from billing.limits.presets import BY_NAME
+from billing.limits.tiers import load_preset
 
 
 class Command(BaseCommand):

@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from accounts.models import Team
-from billing.credit import correct, credit_of, top_up
+from billing.budgets.credit import correct, credit_of, top_up
 
 
 class Command(BaseCommand):

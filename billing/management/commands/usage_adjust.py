@@ -4,8 +4,8 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing.adjustments import adjust, find_request
 from billing.errors import AdjustmentMistake
+from billing.ledger.adjustments import adjust, find_request
 
 
 class Command(BaseCommand):

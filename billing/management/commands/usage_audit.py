@@ -2,9 +2,9 @@ import sys
 
 from django.core.management.base import BaseCommand
 
-from billing.auditing import audit
-from billing.refusals import differing
-from billing.shipper import spool_root, waiting
+from billing.ledger.auditing import audit
+from billing.ledger.refusals import differing
+from billing.spool.shipper import spool_root, waiting
 
 
 class Command(BaseCommand):

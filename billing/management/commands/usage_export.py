@@ -4,8 +4,8 @@ from datetime import date
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import Team
-from billing.exports import Days, records, write_csv, write_json
-from billing.shipper import spool_root, waiting
+from billing.spool.shipper import spool_root, waiting
+from billing.usage.exports import Days, records, write_csv, write_json
 
 
 class Command(BaseCommand):

@@ -1,7 +1,7 @@
 from django.core.management.base import BaseCommand
 
-from billing.auditing import rebuild
-from billing.budgets import recount_all
+from billing.budgets.monthly import recount_all
+from billing.ledger.auditing import rebuild
 
 
 class Command(BaseCommand):

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing.ledger import give_up_dead_letter, retry_dead_letters
+from billing.ledger.log import give_up_dead_letter, retry_dead_letters
 from billing.models import DeadLetter
 
 

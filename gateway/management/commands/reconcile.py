@@ -3,11 +3,11 @@ from argparse import ArgumentParser
 from django.core.management.base import BaseCommand, no_translations
 from django.utils import timezone
 
-from billing.exports import write_csv
-from gateway.comparison import DAYS, compare
-from gateway.findings import summary, verdict
-from gateway.reconciliation import reconcile
-from gateway.reconciliation_views import FIELDS, rows
+from billing.usage.exports import write_csv
+from gateway.reconciliation.comparison import DAYS, compare
+from gateway.reconciliation.findings import summary, verdict
+from gateway.reconciliation.readings import reconcile
+from gateway.reconciliation.views import FIELDS, rows
 
 
 class Command(BaseCommand):

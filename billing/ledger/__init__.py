@@ -1,0 +1,1 @@
+"""The log and its roll-ups: written, proved, corrected, closed, dropped."""

@@ -1,0 +1,1 @@
+"""What people see of the log: reports, charts, files, single requests."""

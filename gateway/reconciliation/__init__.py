@@ -1,0 +1,1 @@
+"""The accounts beside the engines' own counters."""
