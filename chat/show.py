@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.limit_words import refused
+from billing.limits.words import refused
 from chat.conversations import Turn, group_by_day
 from chat.markdown import render
 from chat.models import Conversation, Generation, Message
