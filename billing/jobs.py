@@ -13,7 +13,7 @@ def keep_months() -> None:
 
 
 JOBS = [
-    Job("billing.ledger.partitions", 6 * 3600, keep_months),
-    Job("billing.ledger.refusals", 24 * 3600, forget_old),
+    Job("billing.partitions", 6 * 3600, keep_months),
+    Job("billing.refusals", 24 * 3600, forget_old),
     Job("billing.reservations", 60, free_expired),
 ]
