@@ -1,0 +1,143 @@
+"""What the usage pages are asked: whose usage, of which days, cut and filtered how. All of it stands in the address.
+
+Every part of a page, every file and every link reads the roll-ups through `days` or `quarters` here, so that all of
+them speak of the same rows.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Self
+from urllib.parse import urlencode
+
+from django.db.models import Q, QuerySet
+
+from accounts.models import Team
+from billing.models import PlatformDay, UsageDay, UsageQuarter
+from billing.usage.periods import Period
+
+
+class Group(StrEnum):
+    """What the rows of the breakdown are. `TEAM` is for the whole platform alone; keys and people are not."""
+
+    MODEL = "model"
+    KEY = "key"
+    MEMBER = "member"
+    ORIGIN = "origin"
+    OUTCOME = "outcome"
+    TOKENS = "tokens"  # input, cached input, output, reasoning: columns of each roll-up, not rows
+    TEAM = "team"
+
+
+class Metric(StrEnum):
+    TOKENS = "tokens"
+    REQUESTS = "requests"
+    COST = "cost"
+
+
+class Bucket(StrEnum):
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class Compared(StrEnum):
+    """With what the period is compared: not at all, the days directly before, or those before on the same weekdays."""
+
+    NOT = ""
+    BEFORE = "before"
+    WEEKDAYS = "weekdays"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose usage. A team's whole, that of one of its keys or members, or (without a team) the platform's."""
+
+    team: Team | None
+    key_id: int | None = None
+    member_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What of it. An empty tuple asks for everything; several values of one kind are any of them."""
+
+    models: tuple[str, ...] = ()
+    keys: tuple[int, ...] = ()  # 0: the chat, which has no key
+    members: tuple[int, ...] = ()  # 0: service keys
+    origins: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()  # those of `billing.models.Outcome`
+    teams: tuple[int, ...] = ()  # for the platform
+
+    def __bool__(self) -> bool:
+        return bool(self.models or self.keys or self.members or self.origins or self.outcomes or self.teams)
+
+    def where(self) -> Q:
+        found = Q()
+        for column, values in self.columns().items():
+            if values:
+                found &= Q(**{f"{column}__in": values})
+        return found
+
+    def columns(self) -> dict[str, tuple[Any, ...]]:
+        """The roll-ups' column of each filter, which the log has too."""
+        return {
+            "model": self.models,
+            "key_id": self.keys,
+            "member_id": self.members,
+            "origin": self.origins,
+            "outcome": self.outcomes,
+            "team_id": self.teams,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A page's state. `period` has the zone in which days are counted: the team's, or UTC."""
+
+    scope: Scope
+    period: Period
+    group: Group = Group.MODEL
+    metric: Metric = Metric.TOKENS
+    bucket: Bucket = Bucket.DAY
+    filters: Filters = Filters()
+    compared: Compared = Compared.BEFORE
+    sort: str = ""  # a column of the breakdown, with "-" before it from high to low
+
+    def over(self, period: Period) -> Self:
+        """The same of other days."""
+        return replace(self, period=period)
+
+    @property
+    def by_quarters(self) -> bool:
+        """Whether the roll-ups by day cannot tell: their days are the team's, and they know no hours."""
+        team = self.scope.team
+        return self.bucket == Bucket.HOUR or (team is not None and self.period.zone.key != team.time_zone)
+
+    def where(self) -> Q:
+        found = self.filters.where()
+        if self.scope.key_id is not None:
+            found &= Q(key_id=self.scope.key_id)
+        if self.scope.member_id is not None:
+            found &= Q(member_id=self.scope.member_id)
+        return found
+
+
+def days(question: Question) -> QuerySet[Any]:
+    """Roll-ups by day of the question's rows: a team's, or the platform's in the installation's time zone."""
+    period, team = question.period, question.scope.team
+    if team is None:
+        return PlatformDay.objects.filter(question.where(), day__gte=period.first, day__lte=period.last)
+    return UsageDay.objects.filter(question.where(), team=team, day__gte=period.first, day__lte=period.last)
+
+
+def quarters(question: Question) -> QuerySet[UsageQuarter]:
+    """Roll-ups by quarter of an hour, UTC, of the question's rows."""
+    period, team = question.period, question.scope.team
+    rows = UsageQuarter.objects.filter(question.where(), bucket__gte=period.begin, bucket__lt=period.end)
+    return rows if team is None else rows.filter(team=team)
+
+
+def address(**fields: Any) -> str:
+    """A query string; what is empty is left out, lists are repeated."""
+    return urlencode([(name, value) for name, value in fields.items() if value not in ("", None, (), [])], doseq=True)
