@@ -9,11 +9,8 @@ from django.conf import settings
 from psycopg import sql
 
 from billing.ledger.histograms import BOUNDS, DIGITS
-from billing.models import Outcome, Source
+from billing.models import Source
 
-# The class of an outcome in the roll-ups. What the caller or the team's own rules ended is not an error.
-OK = (Outcome.OK,)
-STOPPED = (Outcome.STOPPED, Outcome.CLIENT_GONE, Outcome.REVOKED, Outcome.BUDGET_STOP)
 ENGINES_OWN = (Source.UPSTREAM, Source.UPSTREAM_PARTIAL)
 
 
@@ -27,13 +24,10 @@ class Level:
 
 
 def levels() -> tuple[Level, ...]:
-    outcome = sql.SQL(
-        "CASE WHEN log.outcome IN ({}) THEN 'ok' WHEN log.outcome IN ({}) THEN 'stopped' ELSE 'error' END"
-    )
     what: dict[str, sql.Composable] = {
         "model": sql.SQL("log.model"),
         "origin": sql.SQL("log.origin"),
-        "outcome": outcome.format(_words(OK), _words(STOPPED)),
+        "outcome": sql.SQL("log.outcome"),
     }
     who: dict[str, sql.Composable] = {
         "team_id": sql.SQL("log.team_id"),

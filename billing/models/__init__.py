@@ -14,7 +14,7 @@ from billing.models.budgets import (
     Unit,
 )
 from billing.models.limits import KeyLimit, MemberLimit, TeamTier, Tier
-from billing.models.log import DeadLetter, Origin, Outcome, Source, UsageRecord
+from billing.models.log import ENDED_WELL, DeadLetter, Origin, Outcome, Source, UsageRecord
 from billing.models.months import TeamBooks, ThinMonth
 from billing.models.prices import Price
 from billing.models.refusals import Refusal, RefusedQuarter
@@ -22,6 +22,7 @@ from billing.models.rollups import PlatformDay, RollUp, TeamRollUp, UsageDay, Us
 
 __all__ = [
     "CREDITS_MONTH",
+    "ENDED_WELL",
     "Budget",
     "BudgetAccount",
     "CreditEntry",

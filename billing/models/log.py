@@ -24,6 +24,10 @@ class Outcome(models.TextChoices):
     INTERNAL_ERROR = "internal_error", _("our error")
 
 
+# What the caller or the team's own rules ended is no error.
+ENDED_WELL = (Outcome.OK, Outcome.STOPPED, Outcome.CLIENT_GONE, Outcome.REVOKED, Outcome.BUDGET_STOP)
+
+
 class Source(models.TextChoices):
     """Where a token count comes from."""
 

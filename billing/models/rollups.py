@@ -11,7 +11,7 @@ class RollUp(models.Model):
 
     model = models.CharField(max_length=200)
     origin = models.CharField(max_length=8)
-    outcome = models.CharField(max_length=8)  # the class: ok, stopped (by the caller), error
+    outcome = models.CharField(max_length=16)  # of the log; months that left it earlier have "error" for several
     requests = models.BigIntegerField()
     prompt_tokens = models.BigIntegerField()
     completion_tokens = models.BigIntegerField()

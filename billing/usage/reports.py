@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from accounts.models import ApiKey, Team, User
 from billing.ids import at_of
 from billing.ledger.histograms import percentile
-from billing.models import Origin, Outcome, UsageDay, UsageQuarter, UsageRecord
+from billing.models import ENDED_WELL, Origin, Outcome, UsageDay, UsageQuarter, UsageRecord
 from billing.usage.periods import HOUR, Period, last_days, whole_month
 
 type Moment = date | datetime  # a day of the team, or the begin of an hour
@@ -244,7 +244,7 @@ def _week(team: Team, which: Q, now: datetime) -> Week:
 
 
 _ANNOTATIONS: dict[str, Any] = {f"sum_{name}": Sum(name) for name in SUMMED} | {
-    "sum_errors": Sum("requests", filter=Q(outcome="error"), default=0)
+    "sum_errors": Sum("requests", filter=~Q(outcome__in=ENDED_WELL), default=0)
 }
 
 
