@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent
@@ -14,18 +13,13 @@ from django.utils.translation import gettext as _
 
 from billing.usage.charts import Column
 from billing.usage.periods import Period
-from billing.usage.reports import Group, Report, Sums
+from billing.usage.questions import Group, Metric
+from billing.usage.reports import Report, Sums
 
 NOTABLE = 0.4  # a series with this share of the whole is named in the heading
 MILLION = 1_000_000  # from here on, Spanish and French say "of tokens"
 LEAST = 0.001  # the smallest share that is told
 SMALL = Decimal("0.01")  # money below this gets more decimals
-
-
-class Metric(StrEnum):
-    TOKENS = "tokens"
-    REQUESTS = "requests"
-    COST = "cost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from accounts.models import Team
@@ -56,6 +57,11 @@ class Scope:
     team: Team | None
     key_id: int | None = None
     member_id: int | None = None
+
+    @property
+    def zone(self) -> str:
+        """The name of the zone in which its days are counted."""
+        return self.team.time_zone if self.team else settings.TIME_ZONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -18,15 +17,9 @@ from billing.ids import at_of
 from billing.ledger.histograms import percentile
 from billing.models import ENDED_WELL, Origin, Outcome, UsageDay, UsageQuarter, UsageRecord
 from billing.usage.periods import HOUR, Period, last_days, whole_month
+from billing.usage.questions import Group
 
 type Moment = date | datetime  # a day of the team, or the begin of an hour
-
-
-class Group(StrEnum):
-    MODEL = "model"
-    KEY = "key"
-    MEMBER = "member"
-    ORIGIN = "origin"
 
 
 COLUMNS = {Group.MODEL: "model", Group.KEY: "key_id", Group.MEMBER: "member_id", Group.ORIGIN: "origin"}
@@ -316,7 +309,7 @@ def _labels(team: Team, group: Group, keys: Iterable[Any]) -> dict[Any, str]:
             return {key: names.get(key, key) for key in keys}
         case Group.KEY:
             return key_labels(team, keys)
-        case Group.MEMBER:
+        case _:
             people = {user.pk: str(user) for user in User.objects.filter(pk__in=keys)}
             return {key: people.get(key) or (_("person %s") % key if key else _("Service keys")) for key in keys}
 

@@ -1,6 +1,5 @@
 from dataclasses import dataclass
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -18,9 +17,10 @@ from billing.limits.tiers import bounds_of_key
 from billing.limits.words import phrases
 from billing.usage import captions, charts
 from billing.usage.exports import plain, write_csv
-from billing.usage.forms import UsageForm, View
+from billing.usage.forms import UsageForm
+from billing.usage.questions import Group, Metric, Question, Scope
 from billing.usage.refusal_captions import refused_in_words, why_refused
-from billing.usage.reports import NONE, Group, Report, Sums, key_labels, usage, week_of_key, week_of_team
+from billing.usage.reports import NONE, Report, Sums, key_labels, usage, week_of_key, week_of_team
 
 REFUSED_SHOWN = 20  # keys and reasons
 
@@ -30,7 +30,7 @@ def usage_page(request: HttpRequest, slug: str) -> HttpResponse:
     team = team_for(request.user, slug)
     form = _form(request, team)
     template = "billing/usage.html#report" if _wants_part(request) else "billing/usage.html"
-    response = render(request, template, _context(team, form, form.view()))
+    response = render(request, template, _context(team, form, form.question()))
     response["Vary"] = "HX-Request"
     return response
 
@@ -39,7 +39,7 @@ def usage_page(request: HttpRequest, slug: str) -> HttpResponse:
 def usage_csv(request: HttpRequest, slug: str) -> HttpResponse:
     """What the page shows under the same question: a line for each bucket and series that has something."""
     team = team_for(request.user, slug)
-    report = _report(team, _form(request, team).view())
+    report = _report(team, _form(request, team).question())
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     period = report.period
     response["Content-Disposition"] = f'attachment; filename="{team.slug}-{period.first}-{period.last}.csv"'
@@ -76,18 +76,17 @@ def _wants_part(request: HttpRequest) -> bool:
 
 
 def _form(request: HttpRequest, team: Team) -> UsageForm:
-    zone = ZoneInfo(team.time_zone)
-    return UsageForm(request.GET, today=timezone.now().astimezone(zone).date(), zone=zone)
+    return UsageForm(request.GET, scope=Scope(team), now=timezone.now())
 
 
-def _report(team: Team, view: View) -> Report:
-    return usage(team, view.period, group=view.group, origin=view.origin, now=timezone.now())
+def _report(team: Team, view: Question) -> Report:
+    return usage(team, view.period, group=view.group, origin="".join(view.filters.origins), now=timezone.now())
 
 
-def _context(team: Team, form: UsageForm, view: View) -> dict[str, Any]:
+def _context(team: Team, form: UsageForm, view: Question) -> dict[str, Any]:
     report = _report(team, view)
     columns = captions.columns(report)
-    refusals = refused(team, view.period, origin=view.origin)
+    refusals = refused(team, view.period, origin="".join(view.filters.origins))
     return {
         "shown": team,
         "form": form,
@@ -110,7 +109,7 @@ def _context(team: Team, form: UsageForm, view: View) -> dict[str, Any]:
     }
 
 
-def _chart(report: Report, view: View, columns: list[charts.Column]) -> charts.Chart:
+def _chart(report: Report, view: Question, columns: list[charts.Column]) -> charts.Chart:
     series = [
         charts.Values(
             one.label,
@@ -126,7 +125,7 @@ def _chart(report: Report, view: View, columns: list[charts.Column]) -> charts.C
         running=report.running,
         write=lambda number, top: captions.scale_label(number, view.metric, top=top),
         other=_("others"),
-        whole=view.metric != captions.Metric.COST,
+        whole=view.metric != Metric.COST,
     )
 
 

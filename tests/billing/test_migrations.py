@@ -27,7 +27,9 @@ def test_latency_and_what_was_reported_are_filled_in_from_the_log(red: Team) -> 
         for parent in MigrationLoader(connection).graph.node_map["billing", "0006_latency_in_rollups"].parents
         if parent.key[0] == "billing"
     }
-    ledger.write([ended(red.pk, told, at_ms=at[0], key_id=3, outcome=outcome) for outcome in ("client_gone", "stopped")])
+    ledger.write(
+        [ended(red.pk, told, at_ms=at[0], key_id=3, outcome=outcome) for outcome in ("client_gone", "stopped")]
+    )
     try:
         call_command("migrate", "billing", before, verbosity=0)
     finally:
