@@ -168,6 +168,9 @@ class Contents:
     refusals: list[Refusal] = field(default_factory=list)
 
 
+NEVER_MADE = Contents("", [], {}, {}, damaged=False)  # its process was killed while it made the file
+
+
 def read(path: Path) -> Contents:
     """Raises SpoolCorrupt; FileNotFoundError when somebody else has shipped the file meanwhile."""
     try:
@@ -175,13 +178,15 @@ def read(path: Path) -> Contents:
     except (sqlite3.Error, TypeError, ValueError, InvalidOperation) as error:
         if not path.exists():
             raise FileNotFoundError(path) from error
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
+            return NEVER_MADE  # a rollback journal is only there while the WAL is turned on, before any table
         raise SpoolCorrupt(f"{path}: {error}") from error
 
 
 def _read(path: Path) -> Contents:
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as connection:
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            return Contents("", [], {}, {}, damaged=False)  # its process was killed while it made the file
+            return NEVER_MADE
         (process,) = connection.execute("SELECT uuid FROM process").fetchone()
         finals = {row[0]: row for row in connection.execute("SELECT * FROM final")}
         lasts = {row[0]: row for row in connection.execute("SELECT * FROM progress ORDER BY rowid")}

@@ -71,7 +71,7 @@ def remove_file(path: Path) -> None:
 
 
 def parts(path: Path) -> Iterator[Path]:
-    return (path.with_name(path.name + ending) for ending in ("", "-wal", "-shm"))
+    return (path.with_name(path.name + ending) for ending in ("", "-wal", "-shm", "-journal"))
 
 
 def remove_if_shipped(folder: Path) -> None:

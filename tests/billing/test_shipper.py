@@ -175,6 +175,29 @@ def test_a_corrupt_file_is_put_aside_with_an_alarm_and_the_rest_is_shipped(
     assert "put aside" in caplog.text
 
 
+@pytest.mark.spec("F20")
+def test_a_file_whose_process_was_killed_while_it_made_it_is_swept_up_without_an_alarm(
+    root: Path, spool: Spool, red: Team, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = ask(spool, red)
+    spool.close()
+    half_made = spool.folder / "000002.db"
+    with closing(sqlite3.connect(tmp_path / "new", isolation_level=None)) as unfinished:
+        for statement in ("PRAGMA cache_size = 1", "BEGIN", "CREATE TABLE pages (page)"):
+            unfinished.execute(statement)
+        unfinished.executemany("INSERT INTO pages VALUES (?)", [("x" * 4000,)] * 50)
+        shutil.copy(tmp_path / "new", half_made)
+        shutil.copy(tmp_path / "new-journal", f"{half_made}-journal")
+    with (
+        closing(sqlite3.connect(f"file:{half_made}?mode=ro", uri=True)) as reader,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        reader.execute("SELECT * FROM sqlite_master")
+    assert Shipper(root).ship_once() == 1
+    assert logged() == {request: "ok"}
+    assert (list(root.iterdir()), caplog.text) == ([], "")
+
+
 @pytest.mark.spec("F08")
 def test_a_record_that_the_log_refuses_holds_up_nothing(root: Path, spool: Spool, red: Team) -> None:
     good = [ask(spool, red) for _ in range(3)]
