@@ -3,16 +3,18 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import django
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """Django is set up inside, with every table made; yields the data folder."""
-    with tempfile.TemporaryDirectory(prefix="tertulia-bench-", ignore_cleanup_errors=True) as folder:
+def scratch(kept: Path | None = None) -> Iterator[Path]:
+    """Django is set up inside, with every table made; yields the data folder, which is `kept` where one is named."""
+    passing = tempfile.TemporaryDirectory(prefix="tertulia-bench-", ignore_cleanup_errors=True)
+    with passing if kept is None else nullcontext(str(kept)) as folder:
+        Path(folder).mkdir(exist_ok=True)
         Path(folder).chmod(0o711)  # the database server's account passes through
         os.environ |= {"TERTULIA_DATA": folder, "SECRET_KEY": "benchmarks only: 5f4e3d2c1b0a9f8e7d6c5b4a"}
         os.environ.pop("DATABASE_URL", None)

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import pairwise
 from statistics import median
 from zoneinfo import ZoneInfo
 
+from bench.filled import fill
 from bench.ledger import ended
 from bench.scratch import scratch
 from billing.records import Ended
@@ -26,23 +26,6 @@ from billing.records import Ended
 TEAMS, KEYS, MODELS = 10, 40, 12  # each key uses two models
 ROUNDS, ROUND, BATCH = 5, 20_000, 5_000  # rows
 SLOWER, LONGEST_DROP = 0.20, 1.0  # bars: share of the empty log's rate, seconds
-
-# Times to the first token and to the end are spread as those of real engines are (log-normal).
-FILL = """
-INSERT INTO billing_usage
-SELECT
-    gen_random_uuid(), %(first)s + number %% %(teams)s, moment, moment, 'api', 'chat.completions', true, key,
-    'key ' || key, null, '', 'someone', 'model-' || (key + number %% 2) %% %(models)s, 'engine', 'vllm', 'gpu-1',
-    'chatcmpl-1', '',
-    (random() * 2000)::int, (random() * 800)::int, null, 10, 'upstream', 'upstream', '',
-    CASE WHEN number %% 97 = 0 THEN 'upstream_error' ELSE 'ok' END, 200, exp(random_normal(6, 0.8))::int,
-    exp(random_normal(8, 1))::int, 0.9, 0.45, 4, 4, 0.0031
-FROM (
-    SELECT number, %(first)s * 1000 + number / %(teams)s %% %(keys)s AS key,
-        %(begin)s::timestamptz + (%(end)s::timestamptz - %(begin)s::timestamptz) * number / %(rows)s AS moment
-    FROM generate_series(0, %(rows)s - 1) number
-) made
-"""
 
 
 def main(rows: int) -> None:
@@ -64,15 +47,7 @@ def main(rows: int) -> None:
     print(f"empty log           {empty}", flush=True)
 
     began = time.perf_counter()
-    for begin, end in pairwise(firsts):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                FILL,
-                {
-                    "first": teams[0].pk, "teams": TEAMS, "keys": KEYS // TEAMS, "models": MODELS, "rows": rows // 12,
-                    "begin": f"{begin} 00:00+00", "end": f"{end} 00:00+00",
-                },
-            )  # fmt: skip
+    fill(first_team=teams[0].pk, teams=TEAMS, keys=KEYS // TEAMS, models=MODELS, rows=rows, months=firsts)
     filled = time.perf_counter() - began
     auditing.rebuild()
     built = time.perf_counter() - began - filled
