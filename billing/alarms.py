@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from billing.ledger.checks import last_check
 from billing.models import DeadLetter
 from billing.spool.folder import folders, is_held, numbered, parts
 from billing.spool.shipper import spool_root
@@ -54,12 +55,15 @@ class Alarms:
     dead_letters: int
     put_aside: int
     late: bool  # something has waited in a spool for minutes
+    differing: bool = False  # charts and log were compared, and do not agree
 
     def __bool__(self) -> bool:
-        return bool(self.dead_letters or self.put_aside or self.late)
+        return bool(self.dead_letters or self.put_aside or self.late or self.differing)
 
 
 def alarms() -> Alarms:
     """Of the installation's log, and of the spools on this machine."""
     found = spooled(spool_root())
-    return Alarms(DeadLetter.objects.count(), found.put_aside, found.lag > LATE)
+    check = last_check()
+    differing = check is not None and not check.agrees
+    return Alarms(DeadLetter.objects.count(), found.put_aside, found.lag > LATE, differing)

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from billing.alarms import spooled
 from billing.errors import SpoolUnavailable
+from billing.ledger.checks import last_check
 from billing.models import DeadLetter
 from billing.spool.shipper import spool_root
 from billing.spool.writer import spool
@@ -83,11 +84,17 @@ def _of_the_log() -> Iterator[Metric]:
         return
     try:
         letters = DeadLetter.objects.count()
+        check = last_check()
     except DatabaseError:
         return
     finally:
         connection.close()
     yield GaugeMetricFamily("tertulia_dead_letters", "Records that the log refused.", value=letters)
+    if check is not None:
+        yield GaugeMetricFamily("tertulia_charts_agree", "0: they differ from the log.", value=check.agrees)
+        yield GaugeMetricFamily(
+            "tertulia_charts_checked_timestamp_seconds", "When they were compared.", value=check.at.timestamp()
+        )
 
 
 _registry = CollectorRegistry(auto_describe=False)

@@ -1,7 +1,7 @@
 """The proof that the roll-ups, and the accounts of budgets and credit, equal the log, and making them anew from it."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 from psycopg import sql
@@ -22,7 +22,7 @@ def rebuild() -> None:
             cursor.execute(sql.SQL("DELETE FROM {} WHERE {}").format(table, kept))
             cursor.execute(
                 sql.SQL("INSERT INTO {} ({}) SELECT * FROM ({}) anew WHERE {}").format(
-                    table, names(level), grouped(level, LOG), kept
+                    table, names(level), grouped(level, sql.Identifier(LOG)), kept
                 )
             )
 
@@ -58,16 +58,36 @@ def audit() -> AuditReport:
     )
 
 
-def _differing(level: Level) -> int:
+def differences_since(since: datetime) -> tuple[Difference, ...]:
+    """The same for what was booked from `since` on, which is midnight UTC: groups that begin a day later or more, for a
+    day of a zone may begin before that of UTC.
+    """
+    found = [Difference(level.table, _differing(level, since)) for level in levels()]
+    return tuple(difference for difference in found if difference.groups)
+
+
+_SINCE = sql.SQL(
+    "(SELECT * FROM {log} WHERE at >= {since} UNION ALL"
+    " SELECT * FROM {log} WHERE booked_at > at AND booked_at >= {since} AND at < {since})"
+)
+
+
+def _differing(level: Level, since: datetime | None = None) -> int:
     """How many groups differ, each counted once from either side."""
+    kept = _retained(level)
+    source: sql.Composable = sql.Identifier(LOG)
+    if since is not None:
+        first = sql.Literal(since + timedelta(days=1))
+        kept = sql.SQL("{} AND {} >= {}").format(kept, sql.Identifier(level.period), first)
+        source = _SINCE.format(log=source, since=sql.Literal(since))
     statement = sql.SQL(
         "WITH log AS (SELECT * FROM ({grouped}) anew WHERE {kept}),"
         " kept AS (SELECT {names} FROM {table} WHERE {kept})"
         " SELECT count(*) FROM (SELECT {keys} FROM (SELECT * FROM log EXCEPT SELECT * FROM kept) only_log"
         " UNION SELECT {keys} FROM (SELECT * FROM kept EXCEPT SELECT * FROM log) only_kept) differing"
     ).format(
-        grouped=grouped(level, LOG),
-        kept=_retained(level),
+        grouped=grouped(level, source),
+        kept=kept,
         names=names(level),
         keys=sql.SQL(", ").join(map(sql.Identifier, level.keys)),
         table=sql.Identifier(level.table),

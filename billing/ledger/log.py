@@ -162,7 +162,7 @@ def _booking() -> sql.Composed:
         sql.SQL("INSERT INTO {table} ({names}) {grouped} ON CONFLICT ({keys}) DO UPDATE SET {sums}").format(
             table=sql.Identifier(level.table),
             names=names(level),
-            grouped=grouped(level, "fresh"),
+            grouped=grouped(level, sql.Identifier("fresh")),
             keys=sql.SQL(", ").join(map(sql.Identifier, level.keys)),
             sums=sql.SQL(", ").join(
                 sql.SQL("{name} = {table}.{name} + excluded.{name}").format(

@@ -73,8 +73,8 @@ def _histogram(column: str) -> sql.Composed:
     ).format(digits=sql.Literal(DIGITS), column=sql.SQL(column), bounds=sql.Literal(list(BOUNDS)))
 
 
-def grouped(level: Level, source: str) -> sql.Composed:
-    """SELECT what `level` holds out of a table or CTE that has the log's columns, in the order of the keys."""
+def grouped(level: Level, source: sql.Composable) -> sql.Composed:
+    """SELECT what `level` holds out of a table, CTE or query that has the log's columns, in the order of the keys."""
     return sql.SQL(
         "SELECT {expressions} FROM {source} log LEFT JOIN accounts_team team ON team.id = log.team_id"
         " GROUP BY {places} ORDER BY {places}"
@@ -83,7 +83,7 @@ def grouped(level: Level, source: str) -> sql.Composed:
             sql.SQL("{} AS {}").format(expression, sql.Identifier(name))
             for name, expression in (level.keys | sums()).items()
         ),
-        source=sql.Identifier(source),
+        source=source,
         places=sql.SQL(", ").join(map(sql.Literal, range(1, len(level.keys) + 1))),
     )
 

@@ -13,6 +13,7 @@ from billing.models.budgets import (
     SpoolMark,
     Unit,
 )
+from billing.models.checks import LedgerCheck
 from billing.models.limits import KeyLimit, MemberLimit, TeamTier, Tier
 from billing.models.log import ENDED_WELL, DeadLetter, Origin, Outcome, Source, UsageRecord
 from billing.models.months import TeamBooks, ThinMonth
@@ -28,6 +29,7 @@ __all__ = [
     "CreditEntry",
     "DeadLetter",
     "KeyLimit",
+    "LedgerCheck",
     "MemberLimit",
     "Origin",
     "Outcome",
