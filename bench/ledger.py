@@ -54,7 +54,7 @@ def main(total: int, batch: int = 5000) -> None:
     took = time.perf_counter() - began
     assert written == total
     print(f"bare COPY {total / bare:10,.0f} rows/s")
-    print(f"ledger    {total / took:10,.0f} rows/s, in batches of {batch:,}, three levels of roll-ups")
+    print(f"ledger    {total / took:10,.0f} rows/s, in batches of {batch:,}, all levels of roll-ups")
 
 
 if __name__ == "__main__":

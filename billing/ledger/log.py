@@ -23,7 +23,7 @@ from billing.budgets.settling import settling
 from billing.errors import MonthDropped
 from billing.ledger.months import hold_books
 from billing.ledger.partitions import ensure_partitions
-from billing.ledger.rollups import grouped, levels, names, sums
+from billing.ledger.rollups import Level, grouped, levels, names, regrouped
 from billing.ledger.rows import AT, COLUMNS, SHAPE, TYPES, Row, row, text
 from billing.models import DeadLetter
 from billing.records import Counts, Ended, Final, Start, UnitPrices
@@ -156,29 +156,44 @@ _BOOKED = sql.SQL(", ").join(
 def _booking() -> sql.Composed:
     """Into the log, and from there only what was new into each level and the accounts of budgets and credit.
 
-    One statement, so nothing comes between.
+    One statement, so nothing comes between. Rows are summed once, by quarter hours; the wider levels are sums of those.
     """
+    quarters, *wider = levels()
     raised = [
-        sql.SQL("INSERT INTO {table} ({names}) {grouped} ON CONFLICT ({keys}) DO UPDATE SET {sums}").format(
-            table=sql.Identifier(level.table),
-            names=names(level),
-            grouped=grouped(level, sql.Identifier("fresh")),
-            keys=sql.SQL(", ").join(map(sql.Identifier, level.keys)),
-            sums=sql.SQL(", ").join(
-                sql.SQL("{name} = {table}.{name} + excluded.{name}").format(
-                    name=sql.Identifier(name), table=sql.Identifier(level.table)
-                )
-                for name in sums()
-            ),
-        )
-        for level in levels()
+        # PostgreSQL carries these out from the last to the first, and the widest has rows that all teams share: its
+        # locks are held for the shortest time.
+        *(_raised(level, regrouped(level, sql.Identifier("rolled"))) for level in reversed(wider)),
+        _raised(quarters, sql.SQL("SELECT * FROM rolled")),
     ]
     return sql.SQL(
         "WITH fresh AS (INSERT INTO billing_usage ({columns}) SELECT {booked} FROM incoming"
         " LEFT JOIN billing_teambooks books ON books.team_id = incoming.team_id"
         " ON CONFLICT (team_id, at, id) DO NOTHING RETURNING {columns}),"
-        " {settling}, quarters AS ({}), days AS ({}), platform_days AS ({}) SELECT count(*) FROM fresh"
-    ).format(*raised, columns=COLUMNS, booked=_BOOKED, settling=settling())
+        " {settling}, rolled AS MATERIALIZED ({rolled}), {raised} SELECT count(*) FROM fresh"
+    ).format(
+        columns=COLUMNS,
+        booked=_BOOKED,
+        settling=settling(),
+        rolled=grouped(quarters, sql.Identifier("fresh")),
+        raised=sql.SQL(", ").join(raised),
+    )
+
+
+def _raised(level: Level, anew: sql.Composable) -> sql.Composed:
+    """A CTE that adds to a level."""
+    return sql.SQL("{name} AS (INSERT INTO {table} ({names}) {anew} ON CONFLICT ({keys}) DO UPDATE SET {sums})").format(
+        name=sql.Identifier(f"raised_{level.table}"),
+        table=sql.Identifier(level.table),
+        names=names(level),
+        anew=anew,
+        keys=sql.SQL(", ").join(map(sql.Identifier, level.keys)),
+        sums=sql.SQL(", ").join(
+            sql.SQL("{name} = {table}.{name} + excluded.{name}").format(
+                name=sql.Identifier(name), table=sql.Identifier(level.table)
+            )
+            for name in level.sums
+        ),
+    )
 
 
 def _holdable(record: dict[str, Any]) -> dict[str, Any]:

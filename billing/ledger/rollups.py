@@ -9,39 +9,75 @@ from django.conf import settings
 from psycopg import sql
 
 from billing.ledger.histograms import BOUNDS, DIGITS
-from billing.models import Source
+from billing.models import ENDED_WELL, Source
 
 ENGINES_OWN = (Source.UPSTREAM, Source.UPSTREAM_PARTIAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One table of roll-ups: its keys, each with the SQL that finds it in a row of the log."""
+    """One table of roll-ups: its keys, each with the SQL that finds it in a row of the log (`log`), and with the SQL
+    that finds it in a quarter hour's roll-up (`rolled`), of which every wider level can be made: a day begins with a
+    quarter of an hour in every zone.
+    """
 
     table: str
     period: str  # the key that says when
     keys: dict[str, sql.Composable]
+    of_quarters: dict[str, sql.Composable]
+
+    @property
+    def sums(self) -> dict[str, sql.Composable]:
+        """Those that do not tell outcomes apart count what was an error."""
+        return sums() if "outcome" in self.keys else sums() | {"errors": _errors("count(*)", "log.corrects IS NULL")}
+
+    @property
+    def sums_of_quarters(self) -> dict[str, sql.Composable]:
+        found: dict[str, sql.Composable] = {
+            name: sql.SQL("sum(rolled.{})").format(sql.Identifier(name)) for name in sums()
+        }
+        return (
+            found if "outcome" in self.keys else found | {"errors": _errors("sum(rolled.requests)", "true", "rolled")}
+        )
 
 
 def levels() -> tuple[Level, ...]:
-    what: dict[str, sql.Composable] = {
-        "model": sql.SQL("log.model"),
-        "origin": sql.SQL("log.origin"),
-        "outcome": sql.SQL("log.outcome"),
-    }
-    who: dict[str, sql.Composable] = {
-        "team_id": sql.SQL("log.team_id"),
-        "key_id": sql.SQL("coalesce(log.key_id, 0)"),
-        "member_id": sql.SQL("coalesce(log.member_id, 0)"),
-    }
+    """The finest first, of which the others can be made, and last the one whose rows all teams share."""
     quarter = sql.SQL("date_bin('15 minutes', log.booked_at, timestamptz '2000-01-01 00:00+00')")
-    day = sql.SQL("(log.booked_at AT TIME ZONE coalesce(team.time_zone, 'UTC'))::date")
-    platform_day = sql.SQL("(log.booked_at AT TIME ZONE {})::date").format(sql.Literal(settings.TIME_ZONE))
+    team_day = "({} AT TIME ZONE coalesce(team.time_zone, 'UTC'))::date"
+    platform_day = "({} AT TIME ZONE {zone})::date"
+    who, what = ("team_id", "key_id", "member_id"), ("model", "origin", "outcome")
+
+    def level(table: str, period: str, names: tuple[str, ...], day: str = "{}") -> Level:
+        def when(moment: sql.Composable) -> sql.Composable:
+            return sql.SQL(day).format(moment, zone=sql.Literal(settings.TIME_ZONE))
+
+        return Level(
+            table,
+            period,
+            {period: when(quarter if period == "bucket" else sql.SQL("log.booked_at"))}
+            | {name: _OF_THE_LOG.get(name, sql.Identifier("log", name)) for name in names},
+            {period: when(sql.SQL("rolled.bucket"))} | {name: sql.Identifier("rolled", name) for name in names},
+        )
+
     return (
-        Level("billing_usagequarter", "bucket", {"bucket": quarter, **who, **what}),
-        Level("billing_usageday", "day", {"day": day, **who, **what}),
-        Level("billing_platformday", "day", {"day": platform_day, "team_id": who["team_id"], **what}),
+        level("billing_usagequarter", "bucket", (*who, *what)),
+        level("billing_usageday", "day", (*who, *what), team_day),
+        level("billing_teamquarter", "bucket", ("team_id",)),
+        level("billing_platformday", "day", ("team_id", *what), platform_day),
+        level("billing_platformteamday", "day", ("team_id",), platform_day),
+        level("billing_platformmodelday", "day", what, platform_day),
     )
+
+
+_OF_THE_LOG: dict[str, sql.Composable] = {
+    "key_id": sql.SQL("coalesce(log.key_id, 0)"),
+    "member_id": sql.SQL("coalesce(log.member_id, 0)"),
+}
+
+
+def level_of(table: str) -> Level:
+    return next(level for level in levels() if level.table == table)
 
 
 def sums() -> dict[str, sql.Composable]:
@@ -73,23 +109,43 @@ def _histogram(column: str) -> sql.Composed:
     ).format(digits=sql.Literal(DIGITS), column=sql.SQL(column), bounds=sql.Literal(list(BOUNDS)))
 
 
+def _errors(count: str, which: str, source: str = "log") -> sql.Composed:
+    return sql.SQL("coalesce({count} FILTER (WHERE {which} AND {outcome} NOT IN ({well})), 0)").format(
+        count=sql.SQL(count),
+        which=sql.SQL(which),
+        outcome=sql.Identifier(source, "outcome"),
+        well=_words(ENDED_WELL),
+    )
+
+
 def grouped(level: Level, source: sql.Composable) -> sql.Composed:
     """SELECT what `level` holds out of a table, CTE or query that has the log's columns, in the order of the keys."""
+    return _selected(level.keys, level.sums, source, "log")
+
+
+def regrouped(level: Level, source: sql.Composable) -> sql.Composed:
+    """The same out of roll-ups of quarter hours."""
+    return _selected(level.of_quarters, level.sums_of_quarters, source, "rolled")
+
+
+def _selected(
+    keys: dict[str, sql.Composable], sums: dict[str, sql.Composable], source: sql.Composable, name: str
+) -> sql.Composed:
     return sql.SQL(
-        "SELECT {expressions} FROM {source} log LEFT JOIN accounts_team team ON team.id = log.team_id"
+        "SELECT {expressions} FROM {source} {name} LEFT JOIN accounts_team team ON team.id = {name}.team_id"
         " GROUP BY {places} ORDER BY {places}"
     ).format(
         expressions=sql.SQL(", ").join(
-            sql.SQL("{} AS {}").format(expression, sql.Identifier(name))
-            for name, expression in (level.keys | sums()).items()
+            sql.SQL("{} AS {}").format(expression, sql.Identifier(key)) for key, expression in (keys | sums).items()
         ),
         source=source,
-        places=sql.SQL(", ").join(map(sql.Literal, range(1, len(level.keys) + 1))),
+        name=sql.Identifier(name),
+        places=sql.SQL(", ").join(map(sql.Literal, range(1, len(keys) + 1))),
     )
 
 
 def names(level: Level) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, (*level.keys, *sums())))
+    return sql.SQL(", ").join(map(sql.Identifier, (*level.keys, *level.sums)))
 
 
 def _words(values: tuple[str, ...]) -> sql.Composed:

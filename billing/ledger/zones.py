@@ -10,7 +10,7 @@ from accounts.models import Team
 from billing.budgets.monthly import move_months
 from billing.errors import BooksClosed, UnknownZone
 from billing.ledger.months import closed_until
-from billing.ledger.rollups import levels, sums
+from billing.ledger.rollups import level_of, names, regrouped
 from billing.models import UsageQuarter
 
 
@@ -36,19 +36,10 @@ def move_calendar(*, team: Team, former_zone: str) -> None:
 
 
 def _rebuild_days(team: Team) -> None:
-    _, days, _ = levels()
-    keys = [name for name in days.keys if name != days.period]
-    statement = sql.SQL(
-        "INSERT INTO {table} (day, {keys}, {sums})"
-        " SELECT (bucket AT TIME ZONE {zone})::date, {keys}, {added} FROM billing_usagequarter"
-        " WHERE team_id = {team} GROUP BY (bucket AT TIME ZONE {zone})::date, {keys}"
-    ).format(
-        table=sql.Identifier(days.table),
-        keys=sql.SQL(", ").join(map(sql.Identifier, keys)),
-        sums=sql.SQL(", ").join(map(sql.Identifier, sums())),
-        added=sql.SQL(", ").join(sql.SQL("sum({})").format(sql.Identifier(name)) for name in sums()),
-        zone=sql.Literal(team.time_zone),
-        team=sql.Literal(team.pk),
+    days = level_of("billing_usageday")
+    quarters = sql.SQL("(SELECT * FROM billing_usagequarter WHERE team_id = {})").format(sql.Literal(team.pk))
+    statement = sql.SQL("INSERT INTO {} ({}) {}").format(
+        sql.Identifier(days.table), names(days), regrouped(days, quarters)
     )
     with connection.cursor() as cursor:
         cursor.execute(

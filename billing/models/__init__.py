@@ -19,7 +19,16 @@ from billing.models.log import ENDED_WELL, DeadLetter, Origin, Outcome, Source, 
 from billing.models.months import TeamBooks, ThinMonth
 from billing.models.prices import Price
 from billing.models.refusals import Refusal, RefusedQuarter
-from billing.models.rollups import PlatformDay, RollUp, TeamRollUp, UsageDay, UsageQuarter
+from billing.models.rollups import (
+    PlatformDay,
+    PlatformModelDay,
+    PlatformTeamDay,
+    RollUp,
+    TeamQuarter,
+    TeamRollUp,
+    UsageDay,
+    UsageQuarter,
+)
 
 __all__ = [
     "CREDITS_MONTH",
@@ -35,6 +44,8 @@ __all__ = [
     "Outcome",
     "Period",
     "PlatformDay",
+    "PlatformModelDay",
+    "PlatformTeamDay",
     "Price",
     "Refusal",
     "RefusedQuarter",
@@ -43,6 +54,7 @@ __all__ = [
     "Source",
     "SpoolMark",
     "TeamBooks",
+    "TeamQuarter",
     "TeamRollUp",
     "TeamTier",
     "ThinMonth",

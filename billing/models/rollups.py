@@ -6,12 +6,9 @@ from accounts.models import Team
 from billing.models.prices import COST
 
 
-class RollUp(models.Model):
+class Sums(models.Model):
     """The sums that every level of roll-up holds."""
 
-    model = models.CharField(max_length=200)
-    origin = models.CharField(max_length=8)
-    outcome = models.CharField(max_length=16)  # of the log; months that left it earlier have "error" for several
     requests = models.BigIntegerField()
     prompt_tokens = models.BigIntegerField()
     completion_tokens = models.BigIntegerField()
@@ -24,6 +21,17 @@ class RollUp(models.Model):
     cost = models.DecimalField(**COST)
     ttft = models.DecimalField(default=0)  # histograms of milliseconds: billing.ledger.histograms says how to read them
     duration = models.DecimalField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class RollUp(Sums):
+    """A level that tells models, origins and outcomes apart."""
+
+    model = models.CharField(max_length=200)
+    origin = models.CharField(max_length=8)
+    outcome = models.CharField(max_length=16)  # of the log; months that left it earlier have "error" for several
 
     class Meta:
         abstract = True
@@ -67,3 +75,37 @@ class PlatformDay(RollUp):
 
     def __str__(self) -> str:
         return f"{self.day} {self.model}"
+
+
+class TeamQuarter(Sums):
+    """Sums of all that a team did in a quarter of an hour, UTC: for what asks for hours of a whole year."""
+
+    pk = models.CompositePrimaryKey("team_id", "bucket")
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, db_index=False, related_name="+")
+    bucket = models.DateTimeField()
+    errors = models.BigIntegerField()  # requests that did not end well
+
+    def __str__(self) -> str:
+        return f"{self.team_id} {self.bucket:%Y-%m-%d %H:%M}"
+
+
+class PlatformModelDay(RollUp):
+    """Sums of all teams on a day in the installation's TIME_ZONE, for operators."""
+
+    pk = models.CompositePrimaryKey("day", "model", "origin", "outcome")
+    day = models.DateField()
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"
+
+
+class PlatformTeamDay(Sums):
+    """Sums of all that a team did on a day in the installation's TIME_ZONE, for operators."""
+
+    pk = models.CompositePrimaryKey("day", "team_id")
+    day = models.DateField()
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, db_index=False, related_name="+")
+    errors = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.team_id}"
