@@ -16,7 +16,8 @@ from billing.budgets.credit import Credit, credit_of
 from billing.budgets.monthly import Standing, budgets_binding
 from billing.limits.limiter import limiter
 from billing.limits.windows import Subject
-from billing.usage.reports import KeyUsage, Sums, usage_of_key
+from billing.usage.glances import KeyUsage, usage_of_key
+from billing.usage.sums import Sums
 from gateway import allowances
 from gateway.errors import Unavailable
 from gateway.snapshot import RETRY_AFTER, holder

@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from accounts.callers import Caller
 from accounts.database import in_database
-from billing.usage.reports import came_to_nothing
+from billing.usage.glances import came_to_nothing
 from gateway.errors import BadRequest, RepeatedOtherwise, RepeatedRequest, Unavailable
 from gateway.models import RememberedRequest
 from gateway.running import Call

@@ -1,8 +1,8 @@
 """Words for the numbers of a report, made from the numbers shown. They never claim a cause."""
 
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent
@@ -11,132 +11,84 @@ from django.utils import formats
 from django.utils.translation import get_language, ngettext, pgettext, to_locale
 from django.utils.translation import gettext as _
 
-from billing.usage.charts import Column
 from billing.usage.periods import Period
-from billing.usage.questions import Group, Metric
-from billing.usage.reports import Report, Sums
+from billing.usage.questions import Bucket, Compared, Group, Metric
+from billing.usage.reports import Report, amount
+from billing.usage.sums import Sums
 
 NOTABLE = 0.4  # a series with this share of the whole is named in the heading
 MILLION = 1_000_000  # from here on, Spanish and French say "of tokens"
+LEAST_CHANGE = 0.005  # a smaller part is no change
 LEAST = 0.001  # the smallest share that is told
 SMALL = Decimal("0.01")  # money below this gets more decimals
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """A change in words: the arrow and the amount, then what it is compared with."""
+class Checked(Protocol):
+    """When the roll-ups were last held against the log, and whether they agreed."""
 
-    amount: str
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    label: str
-    value: str
-    unit: str
-    delta: Delta
-    note: str = ""
+    at: datetime
+    agrees: bool
 
 
-def amount(sums: Sums, metric: Metric) -> int | Decimal:
-    match metric:
-        case Metric.TOKENS:
-            return sums.tokens
-        case Metric.REQUESTS:
-            return sums.requests
-        case Metric.COST:
-            return sums.cost
-
-
-def figures(report: Report) -> list[Figure]:
-    """Tokens, requests, cost and errors."""
-    total, before, days = report.total, report.before, report.period.length
-    tokens = _("in %(read)s, out %(written)s") % {
-        "read": compact(total.prompt_tokens),
-        "written": compact(total.completion_tokens),
-    }
-    value, unit = compact_parts(total.tokens)
-    return [
-        Figure(_("Tokens"), value, unit, change(total.tokens, before.tokens, days), tokens),
-        Figure(_("Requests"), whole(total.requests), "", change(total.requests, before.requests, days)),
-        _cost_figure(total, before, days),
-        _error_figure(total, before),
-    ]
-
-
-def _cost_figure(total: Sums, before: Sums, days: int) -> Figure:
-    if not total.priced_requests:
-        return Figure(_("Cost"), "–", "", Delta("", _("No price was in force for these models")))
-    unpriced = total.requests - total.priced_requests
-    note = ngettext("%s request without a price", "%s requests without a price", unpriced) % whole(unpriced)
-    return Figure(_("Cost"), money(total.cost), "", change(total.cost, before.cost, days), note if unpriced else "")
-
-
-def _error_figure(total: Sums, before: Sums) -> Figure:
-    count = ngettext("%s request failed", "%s requests failed", total.errors) % whole(total.errors)
-    points = (total.error_share - before.error_share) * 100
-    if not before.requests or abs(points) < 0.05:
-        delta = Delta("", count)
-    else:
-        arrow = "↑" if points > 0 else "↓"
-        number = format_decimal(abs(points), format="#,##0.0", locale=locale())
-        delta = Delta(_("%(arrow)s %(number)s points") % {"arrow": arrow, "number": number}, f"· {count}")
-    return Figure(_("Errors"), percent(total.error_share), "", delta)
-
-
-def change(now: int | Decimal, before: int | Decimal, days: int) -> Delta:
-    """Against the same number of days before."""
-    if not before:
-        return Delta("", _("Nothing in the period before") if now else "")
-    part = float(now / before) - 1
-    if abs(part) < 0.005:
-        return Delta("", ngettext("as on the day before", "as in the %(days)s days before", days) % {"days": days})
-    words = (
-        ngettext("more than the day before", "more than in the %(days)s days before", days)
-        if part > 0
-        else ngettext("less than the day before", "less than in the %(days)s days before", days)
-    )
-    return Delta(f"{'↑' if part > 0 else '↓'} {percent(abs(part))}", words % {"days": days})
-
-
-def heading(report: Report, metric: Metric) -> str:
+def heading(report: Report) -> str:
     """The finding as a sentence; a plain one when nothing stands out."""
+    metric = report.metric
     now, before = amount(report.total, metric), amount(report.before, metric)
     if not now:
-        return _("Nothing was used")
+        unpriced = metric == Metric.COST and report.total.requests and not report.total.priced
+        return _("No price was in force for these models") if unpriced else _("Nothing was used")
     said = _amount_said(report.total, metric)
-    part = float(now / before) - 1 if before else 0.0
-    if part >= 0.005:
+    part = now / before - 1 if before else 0.0
+    if part >= LEAST_CHANGE:
         said = _("%(amount)s, %(part)s more") % {"amount": said, "part": percent(part)}
-    elif part <= -0.005:
+    elif part <= -LEAST_CHANGE:
         said = _("%(amount)s, %(part)s less") % {"amount": said, "part": percent(-part)}
-    most = max(report.series, key=lambda one: amount(one.total, metric))
-    most_part = float(amount(most.total, metric) / now)
+    named = [one for one in report.series if not one.others]
+    most = max(named, key=lambda one: amount(one.total, metric))
+    most_part = amount(most.total, metric) / now
     if len(report.series) > 1 and most_part >= NOTABLE:
         return _("%(said)s; %(name)s has %(part)s") % {"said": said, "name": most.label, "part": percent(most_part)}
     return said
 
 
-def description(report: Report, metric: Metric) -> str:
+def description(report: Report) -> str:
     """What the chart shows, plainly."""
-    measure = {
-        Metric.TOKENS: _("Tokens"),
-        Metric.REQUESTS: _("Requests"),
-        Metric.COST: _("Cost"),
-    }[metric]
+    measure = {Metric.TOKENS: _("Tokens"), Metric.REQUESTS: _("Requests"), Metric.COST: _("Cost")}[report.metric]
     by = {
         Group.MODEL: _("by model"),
         Group.KEY: _("by key"),
         Group.MEMBER: _("by person"),
         Group.ORIGIN: _("by origin"),
+        Group.OUTCOME: _("by outcome"),
+        Group.TOKENS: _("by type"),
+        Group.TEAM: _("by team"),
     }[report.group]
-    each = _("per hour") if report.period.by_hour else _("per day")
-    said = _("%(measure)s %(each)s and %(by)s.") % {"measure": measure, "each": each, "by": by}
-    if report.running is None:
-        return said
-    hatched = _("The hour hatched is not over.") if report.period.by_hour else _("The day hatched is not over.")
-    return f"{said} {hatched}"
+    each = {
+        Bucket.HOUR: _("per hour"),
+        Bucket.DAY: _("per day"),
+        Bucket.WEEK: _("per week"),
+        Bucket.MONTH: _("per month"),
+    }[report.question.bucket]
+    said = [_("%(measure)s %(each)s and %(by)s.") % {"measure": measure, "each": each, "by": by}]
+    if report.compared and amount(report.before, report.metric):
+        said.append(_dashed(report))
+    if report.running is not None:
+        hatched = {
+            Bucket.HOUR: _("The hour hatched is not over."),
+            Bucket.DAY: _("The day hatched is not over."),
+            Bucket.WEEK: _("The week hatched is not over."),
+            Bucket.MONTH: _("The month hatched is not over."),
+        }
+        said.append(hatched[report.question.bucket])
+    return " ".join(said)
+
+
+def _dashed(report: Report) -> str:
+    if report.question.compared == Compared.WEEKDAYS:
+        return _("The dashed line is the days on the same weekdays before.")
+    days = report.period.length
+    dashed = ngettext("The dashed line is the day before.", "The dashed line is the %(days)s days before.", days)
+    return dashed % {"days": days}
 
 
 def breakdown_title(group: Group) -> str:
@@ -145,18 +97,44 @@ def breakdown_title(group: Group) -> str:
         Group.KEY: _("Keys"),
         Group.MEMBER: _("People"),
         Group.ORIGIN: _("Chat and API"),
+        Group.OUTCOME: _("Outcomes"),
+        Group.TOKENS: _("Types of tokens"),
+        Group.TEAM: _("Teams"),
     }[group]
 
 
-def lead(report: Report) -> str:
-    """The period, the zone and how fresh the numbers are, in words."""
+def group_label(group: Group) -> str:
+    return {
+        Group.MODEL: _("Model"),
+        Group.KEY: _("Key"),
+        Group.MEMBER: _("Person"),
+        Group.ORIGIN: _("Origin"),
+        Group.OUTCOME: _("Outcome"),
+        Group.TOKENS: _("Type"),
+        Group.TEAM: _("Team"),
+    }[group]
+
+
+def lead(report: Report, checked: Checked | None = None) -> str:
+    """The period, the zone, how fresh the numbers are, and whether they were seen to be the log's, in words."""
     period, read_at = report.period, report.read_at.astimezone(report.period.zone)
     said = {
         "days": days_in_words(period),
         "zone": zone_in_words(read_at, period.zone.key),
         "time": formats.time_format(read_at, "H:i:s"),
     }
-    return _("%(days)s, %(zone)s. Data up to %(time)s.") % said
+    words = _("%(days)s, %(zone)s. Data up to %(time)s.") % said
+    return f"{words} {_checked(checked, read_at)}" if checked else words
+
+
+def _checked(checked: Checked, read_at: datetime) -> str:
+    at = checked.at.astimezone(read_at.tzinfo)
+    time = formats.time_format(at, "H:i")
+    if at.date() != read_at.date():
+        time = _("%(day)s, %(time)s") % {"day": formats.date_format(at, "DATE_FORMAT"), "time": time}
+    if checked.agrees:
+        return _("Charts and log agree, checked %s.") % time
+    return _("Charts and log did not agree when they were last checked, %s: the log counts.") % time
 
 
 def zone_in_words(at: datetime, zone: str) -> str:
@@ -172,41 +150,6 @@ def zone_in_words(at: datetime, zone: str) -> str:
 def days_in_words(period: Period) -> str:
     first, last = (formats.date_format(day, "DATE_FORMAT") for day in (period.first, period.last))
     return first if period.length == 1 else _("%(first)s to %(last)s") % {"first": first, "last": last}
-
-
-def columns(report: Report) -> list[Column]:
-    """Names of the buckets; the axis names Mondays, hours of six and today."""
-    period, running = report.period, report.running
-    return [
-        Column(
-            _axis_label(moment, place, running, period),
-            bucket_name(moment, period),
-            minor=place != running and place % 2 == 1,
-        )
-        for place, moment in enumerate(report.moments)
-    ]
-
-
-def bucket_name(moment: date | datetime, period: Period) -> str:
-    if isinstance(moment, datetime):
-        hour = formats.time_format(moment, "H:i")
-        if period.length == 1 and moment.fold == 0:
-            return hour
-        return f"{formats.date_format(moment, 'SHORT_DATE_FORMAT')} {hour} (UTC{moment:%z})"
-    return formats.date_format(moment, "SHORT_DATE_FORMAT")
-
-
-def _axis_label(moment: date | datetime, place: int, running: int | None, period: Period) -> str:
-    if isinstance(moment, datetime):
-        return formats.time_format(moment, "H:i") if moment.hour % 6 == 0 and not moment.fold else ""
-    if place == running:
-        return _("today")
-    near_today = running is not None and abs(place - running) < max(2, period.length // 12)
-    if period.length <= 14:
-        return "" if near_today and period.length > 7 else formats.date_format(moment, "MONTH_DAY_FORMAT")
-    if period.length <= 100:
-        return formats.date_format(moment, "MONTH_DAY_FORMAT") if moment.weekday() == 0 and not near_today else ""
-    return formats.date_format(moment, "YEAR_MONTH_FORMAT") if moment.day == 1 and not near_today else ""
 
 
 def _amount_said(sums: Sums, metric: Metric) -> str:
@@ -264,6 +207,16 @@ def scale_label(number: float, metric: Metric, *, top: bool) -> str:
     if metric == Metric.COST:
         return money(Decimal(str(number))) if top else decimal(number)
     return compact(number)
+
+
+def amount_of(number: float, metric: Metric) -> str:
+    """Short, for one who points at a bar."""
+    return money(Decimal(str(number))) if metric == Metric.COST else compact(number)
+
+
+def exact(number: float, metric: Metric) -> str:
+    """For a table."""
+    return money(Decimal(str(number))) if metric == Metric.COST else whole(int(number))
 
 
 def locale() -> str:

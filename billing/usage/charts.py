@@ -51,6 +51,16 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Hit:
+    """A whole column to point at and to press: what it holds in words, and where it leads."""
+
+    x: str
+    width: str
+    title: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     height: int  # px in all
     top: int
@@ -60,24 +70,33 @@ class Chart:
     stacks: tuple[Stack, ...]
     ticks: tuple[Tick, ...]
     veil: Bar | None  # hatches the bucket that is not over yet
+    count: int = 0  # of the columns: the width of the box in which `outline` is drawn
+    outline: str = ""  # a path along the tops of what it is compared with; empty: with nothing
+    hits: tuple[Hit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One bucket: its words for the axis (empty: none) and for the one who points at it."""
+    """One bucket: its words for the axis (empty: none) and for the one who points at it, and where it leads."""
 
     label: str
     title: str
     minor: bool = False
+    reading: str = ""  # lines, one for each of its series
+    href: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """One series: what it is called, what its colour goes by, and a number for each column."""
+    """One series: what it is called, what its colour goes by, and a number for each column.
+
+    `hue`: the one it should have, where the colours of its kind are chosen; 0: its key decides.
+    """
 
     name: str
     key: str
     numbers: tuple[float, ...]
+    hue: int = 0
 
 
 def stacked(
@@ -88,17 +107,18 @@ def stacked(
     write: Callable[[float, bool], str],
     other: str,
     whole: bool = True,
+    before: Sequence[float] = (),
 ) -> Chart:
     """Stacked bars. `write(number, top)` words a label of the scale; `running` is the column that is not over.
 
-    `whole`: the numbers are counts, and the scale has no fractions.
+    `whole`: the numbers are counts, and the scale has no fractions. `before`: what each column is compared with.
     """
     shown = merged(series, other)
     sums = [sum(one.numbers[place] for one in shown) for place in range(len(columns))]
-    scale = _scale(max(sums, default=0), whole=whole)
+    scale = _scale(max([*sums, *before], default=0), whole=whole)
     highest = scale[-1]
     stacks, below = [], [0.0] * len(columns)
-    for one, hue in zip(shown, hues(one.key for one in shown), strict=True):
+    for one, hue in zip(shown, _hues_of(shown), strict=True):
         bars = []
         for place, number in enumerate(one.numbers):
             if number > 0:
@@ -122,6 +142,12 @@ def stacked(
         veil=_bar(running, len(columns), 0, sums[running], highest, "")
         if running is not None and sums[running]
         else None,
+        count=len(columns),
+        outline=_outline(before, highest) if any(before) else "",
+        hits=tuple(
+            Hit(_percent(place / len(columns)), _percent(1 / len(columns)), column.reading or column.title, column.href)
+            for place, column in enumerate(columns)
+        ),
     )
 
 
@@ -134,17 +160,29 @@ def merged(series: Sequence[Values], other: str) -> list[Values]:
     return [*series[:SHOWN], Values(other, "", together)]
 
 
-def hues(keys: Iterable[str]) -> list[int]:
-    """A hue for each key: its own wherever it appears, or the next free one where two would share it."""
-    taken: list[int] = []
-    for key in keys:
-        if not key:
-            taken.append(OTHER)
-            continue
-        own = zlib.crc32(key.encode()) % SHOWN
-        free = [hue for step in range(SHOWN) if (hue := (own + step) % SHOWN + 1) not in taken]
-        taken.append(free[0])
-    return taken
+def hues(keys: Iterable[str], wanted: Iterable[int] = ()) -> list[int]:
+    """A hue for each key: its own wherever it appears, or the next free one where two would share it.
+
+    Who comes first by name keeps the shared one, so that an order by size does not move colours.
+    """
+    keys, own = list(keys), dict(zip(keys, wanted, strict=False))
+    taken: dict[str, int] = {}
+    for key in sorted(set(keys), key=lambda key: (not own.get(key), key)):
+        if key:
+            first = (own.get(key) or zlib.crc32(key.encode()) % SHOWN + 1) - 1
+            free = [hue for step in range(SHOWN) if (hue := (first + step) % SHOWN + 1) not in taken.values()]
+            taken[key] = free[0]
+    return [taken.get(key, OTHER) for key in keys]
+
+
+def _hues_of(series: Sequence[Values]) -> list[int]:
+    return hues((one.key for one in series), [one.hue for one in series])
+
+
+def _outline(numbers: Sequence[float], highest: float) -> str:
+    """Steps along the tops, in a box as wide as there are columns and as high as the plot."""
+    steps = (f"V{HEIGHT * (1 - number / highest):.1f}H{place + 1}" for place, number in enumerate(numbers))
+    return "M0 " + "".join(steps)[1:]
 
 
 @dataclass(frozen=True, slots=True)

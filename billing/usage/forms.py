@@ -8,14 +8,17 @@ from django import forms
 from django.db.models import TextChoices
 from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from billing.models import Origin, Outcome
+from billing.usage.names import ERROR
 from billing.usage.periods import Period, last_days, last_month, this_month
 from billing.usage.questions import Bucket, Compared, Filters, Group, Metric, Question, Scope
 
 LONGEST = 366  # days: a year, leap day included
 EARLIEST = date(2000, 1, 1)
 DAYS_UP_TO = 92  # a bar for each day; of more, one for each week
+MOST_HOURS = 14 * 24  # bars, when hours are asked for
 MOST_VALUES = 50  # of one filter
 LONGEST_NAME = 200
 LONGEST_NUMBER = 18  # digits: what a bigint holds
@@ -30,18 +33,29 @@ class Preset(TextChoices):
     CUSTOM = "custom", _("Other")
 
 
-GROUPS = [
-    (Group.MODEL.value, _("Group by model")),
-    (Group.KEY.value, _("Group by key")),
-    (Group.MEMBER.value, _("Group by person")),
-    (Group.ORIGIN.value, _("Group by origin")),
-]
+GROUPS = {
+    Group.MODEL: _("Group by model"),
+    Group.KEY: _("Group by key"),
+    Group.MEMBER: _("Group by person"),
+    Group.ORIGIN: _("Group by origin"),
+    Group.OUTCOME: _("Group by outcome"),
+    Group.TOKENS: _("Group by token type"),
+    Group.TEAM: _("Group by team"),
+}
 METRICS = [
     (Metric.TOKENS.value, _("Tokens")),
     (Metric.REQUESTS.value, _("Requests")),
     (Metric.COST.value, _("Cost")),
 ]
 ORIGINS = [("", _("Chat and API")), (Origin.CHAT.value, _("Chat only")), (Origin.API.value, _("API only"))]
+BUCKETS = [
+    ("", _("Bars: automatic")),
+    (Bucket.HOUR.value, _("Bars: hours")),
+    (Bucket.DAY.value, _("Bars: days")),
+    (Bucket.WEEK.value, _("Bars: weeks")),
+    (Bucket.MONTH.value, _("Bars: months")),
+]
+OFF = "off"  # in the address, where nothing is the usual: compared with the days before
 
 
 class Several(forms.Field):
@@ -73,36 +87,52 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def _outcome(text: str) -> str:
+    return text if text == ERROR else Outcome(text).value
+
+
 class UsageForm(forms.Form):
     """The state of the usage page, all of it in the address. What is absent or wrong falls back to the default."""
 
     period = forms.ChoiceField(label=_("Period"), choices=Preset.choices, required=False, widget=forms.RadioSelect)
     first = forms.DateField(label=_("From"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
     last = forms.DateField(label=_("To"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
-    group = forms.ChoiceField(label=_("Group by"), choices=GROUPS, required=False)
+    group = forms.ChoiceField(label=_("Group by"), required=False)
     origin = forms.ChoiceField(label=_("Origin"), choices=ORIGINS, required=False)
     metric = forms.ChoiceField(label=_("Measure"), choices=METRICS, required=False, widget=forms.RadioSelect)
-    zone = forms.ChoiceField(choices=[("", ""), ("UTC", "UTC")], required=False)
-    bucket = forms.ChoiceField(choices=[("", ""), *((bucket.value, "") for bucket in Bucket)], required=False)
-    compare = forms.ChoiceField(choices=[(compared.value, "") for compared in Compared], required=False)
+    zone = forms.ChoiceField(label=_("Time zone"), required=False)
+    bucket = forms.ChoiceField(label=_("Bars"), choices=BUCKETS, required=False)
+    compare = forms.ChoiceField(label=_("Comparison"), required=False)
     sort = forms.CharField(required=False, max_length=32)
     model = Several(_name)
     key = Several(_number)
     member = Several(_number)
-    outcome = Several(Outcome)
+    outcome = Several(_outcome)
     team = Several(_number)
 
     def __init__(self, data: QueryDict, *, scope: Scope, now: datetime) -> None:
-        zone = ZoneInfo("UTC" if data.get("zone") == "UTC" else scope.zone)
+        zone = ZoneInfo("UTC" if data.get("zone") == "UTC" and scope.team else scope.zone)
         today = now.astimezone(zone).date()
         filled = data.copy()
-        for name, value in (("period", Preset.MONTH), ("group", Group.MODEL), ("metric", Metric.TOKENS)):
+        for name, value in (
+            ("period", Preset.MONTH), ("group", scope.groups[0]), ("metric", Metric.TOKENS),
+            ("compare", Compared.BEFORE),
+        ):  # fmt: skip
             filled[name] = filled.get(name) or str(value)
         # The two days are there for whoever picks "other" next.
         filled["first"] = filled.get("first") or (today - timedelta(days=29)).isoformat()
         filled["last"] = filled.get("last") or today.isoformat()
         super().__init__(filled, use_required_attribute=False)
         self._scope, self._today, self._zone = scope, today, zone
+        self._choices("group", [(group.value, GROUPS[group]) for group in scope.groups])
+        self._choices("zone", [("", _("Days of %s") % scope.zone.replace("_", " ")), ("UTC", _("Days of UTC"))])
+        self._choices("compare", [(Compared.BEFORE, ""), (Compared.WEEKDAYS, ""), (OFF, "")])
+        self.zones = scope.team is not None and scope.zone != "UTC"  # whether there is anything to choose
+
+    def _choices(self, name: str, choices: list[tuple[str, Any]]) -> None:
+        chosen = self.fields[name]
+        assert isinstance(chosen, forms.ChoiceField)  # noqa: S101  # for the types: it is one
+        chosen.choices = choices
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = self.cleaned_data
@@ -118,25 +148,66 @@ class UsageForm(forms.Form):
 
     def question(self) -> Question:
         self.is_valid()
-        cleaned = self.cleaned_data
+        cleaned, scope = self.cleaned_data, self._scope
         period = self._period()
-        return Question(
-            scope=self._scope,
+        group = Group(cleaned.get("group") or scope.groups[0])
+        asked = cleaned.get("bucket")
+        question = Question(
+            scope=scope,
             period=period,
-            group=Group(cleaned.get("group") or Group.MODEL),
-            metric=Metric(cleaned.get("metric") or Metric.TOKENS),
-            bucket=Bucket(cleaned.get("bucket") or _fitting(period)),
-            filters=Filters(
-                models=cleaned["model"],
-                keys=cleaned["key"],
-                members=cleaned["member"],
-                origins=(cleaned["origin"],) if cleaned.get("origin") else (),
-                outcomes=tuple(map(str, cleaned["outcome"])),
-                teams=cleaned["team"],
-            ),
-            compared=Compared(cleaned.get("compare") or Compared.NOT),
+            group=group,
+            # A token type is neither asked for nor paid by itself.
+            metric=Metric.TOKENS if group == Group.TOKENS else Metric(cleaned.get("metric") or Metric.TOKENS),
+            bucket=Bucket(asked) if asked and _fits(Bucket(asked), period) else _fitting(period),
+            filters=self._filters(),
+            compared=_compared(cleaned.get("compare")),
             sort=cleaned.get("sort") or "",
         )
+        self._say_comparison(question)
+        return question
+
+    def state(self) -> dict[str, Any]:
+        """What the address needs to say the same again: what is not as usual, in one order. After `question`."""
+        said: dict[str, Any] = {}
+        usual = {"period": Preset.MONTH, "group": self._scope.groups[0], "metric": Metric.TOKENS,
+                 "compare": Compared.BEFORE}  # fmt: skip
+        for name in self.fields:
+            value = self.cleaned_data.get(name)
+            if name in {"first", "last"}:
+                value = value and value.isoformat() if self.cleaned_data.get("period") == Preset.CUSTOM else None
+            said[name] = "" if value == usual.get(name) else value
+        return said
+
+    def _filters(self) -> Filters:
+        """Only by what the scope can be filtered by."""
+        cleaned, scope = self.cleaned_data, self._scope
+        if Group.KEY not in scope.groups:
+            cleaned["key"] = ()
+        if Group.MEMBER not in scope.groups:
+            cleaned["member"] = ()
+        if Group.TEAM not in scope.groups:
+            cleaned["team"] = ()
+        return Filters(
+            models=cleaned["model"],
+            keys=cleaned["key"],
+            members=cleaned["member"],
+            origins=(cleaned["origin"],) if cleaned.get("origin") else (),
+            outcomes=cleaned["outcome"],
+            teams=cleaned["team"],
+        )
+
+    def _say_comparison(self, question: Question) -> None:
+        """How many days are compared depends on the period."""
+        days = question.period.length
+        before = ngettext("Compare with the day before", "Compare with the %(days)s days before", days)
+        weekdays = ngettext(
+            "Compare with the same weekday before", "Compare with %(days)s days on the same weekdays", days
+        )
+        self._choices("compare", [
+            (Compared.BEFORE, before % {"days": days}),
+            (Compared.WEEKDAYS, weekdays % {"days": days}),
+            (OFF, _("Compare with nothing")),
+        ])  # fmt: skip
 
     def _period(self) -> Period:
         cleaned, today, zone = self.cleaned_data, self._today, self._zone
@@ -152,6 +223,16 @@ class UsageForm(forms.Form):
             case Preset.CUSTOM if cleaned.get("first") and cleaned.get("last"):
                 return Period(cleaned["first"], cleaned["last"], zone)
         return last_days(30, today, zone)
+
+
+def _compared(said: str | None) -> Compared:
+    if said == OFF:
+        return Compared.NOT
+    return Compared(said) if said else Compared.BEFORE
+
+
+def _fits(bucket: Bucket, period: Period) -> bool:
+    return bucket != Bucket.HOUR or period.length * 24 <= MOST_HOURS
 
 
 def _fitting(period: Period) -> Bucket:

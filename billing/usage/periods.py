@@ -45,7 +45,11 @@ class Period:
 
     def before(self) -> "Period":
         """As many days, directly before."""
-        return Period(self.first - DAY * self.length, self.first - DAY, self.zone)
+        return self.moved(-DAY * self.length)
+
+    def moved(self, by: timedelta) -> "Period":
+        """By whole days."""
+        return Period(self.first + by, self.last + by, self.zone)
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:

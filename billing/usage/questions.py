@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from accounts.models import Team
-from billing.models import PlatformDay, UsageDay, UsageQuarter
+from billing.models import PlatformDay, RefusedQuarter, UsageDay, UsageQuarter
 from billing.usage.periods import Period
 
 
@@ -52,11 +52,36 @@ class Compared(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose usage. A team's whole, that of one of its keys or members, or (without a team) the platform's."""
+    """Whose usage. A team's whole, that of one of its keys or members, or (without a team) the platform's.
+
+    The platform's days hold neither keys nor people, so that it is not grouped nor filtered by them.
+    """
 
     team: Team | None
     key_id: int | None = None
     member_id: int | None = None
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """What its rows can be told apart by, the usual one first."""
+        if self.team is None:
+            return Group.TEAM, Group.MODEL, Group.ORIGIN, Group.OUTCOME, Group.TOKENS
+        if self.key_id is not None:
+            return Group.MODEL, Group.OUTCOME, Group.TOKENS
+        if self.member_id is not None:
+            return Group.MODEL, Group.KEY, Group.ORIGIN, Group.OUTCOME, Group.TOKENS
+        return Group.MODEL, Group.KEY, Group.MEMBER, Group.ORIGIN, Group.OUTCOME, Group.TOKENS
+
+    @property
+    def counted(self) -> tuple[Group, ...]:
+        """Of what it is told how many there were; the last of them is drawn and compared."""
+        if self.team is None:
+            return Group.MODEL, Group.TEAM
+        if self.key_id is not None:
+            return (Group.MODEL,)
+        if self.member_id is not None:
+            return Group.KEY, Group.MODEL
+        return Group.KEY, Group.MEMBER
 
     @property
     def zone(self) -> str:
@@ -142,6 +167,23 @@ def quarters(question: Question) -> QuerySet[UsageQuarter]:
     period, team = question.period, question.scope.team
     rows = UsageQuarter.objects.filter(question.where(), bucket__gte=period.begin, bucket__lt=period.end)
     return rows if team is None else rows.filter(team=team)
+
+
+def refusals(question: Question) -> QuerySet[RefusedQuarter]:
+    """Sums of refused calls by quarter of an hour. These have no model that answered and no outcome to filter by."""
+    period, scope = question.period, question.scope
+    rows = RefusedQuarter.objects.filter(bucket__gte=period.begin, bucket__lt=period.end)
+    wanted: dict[str, Any] = {
+        "team": scope.team,
+        "key_id": scope.key_id,
+        "member_id": scope.member_id,
+        **{
+            f"{column}__in": values
+            for column, values in question.filters.columns().items()
+            if values and column not in {"model", "outcome"}
+        },
+    }
+    return rows.filter(**{column: value for column, value in wanted.items() if value is not None})
 
 
 def address(**fields: Any) -> str:

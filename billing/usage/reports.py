@@ -1,320 +1,165 @@
-"""What a team used, read from the roll-ups alone. Nothing here knows a page; words for people are in `captions`."""
+"""What was used, read from the roll-ups alone. Nothing here knows a page; words for people are in `captions`."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from typing import Any
-from uuid import UUID
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
-from django.db.models import Q, Sum
 from django.utils.translation import gettext as _
 
-from accounts.models import ApiKey, Team, User
-from billing.ids import at_of
-from billing.ledger.histograms import percentile
-from billing.models import ENDED_WELL, Origin, Outcome, UsageDay, UsageQuarter, UsageRecord
-from billing.usage.periods import HOUR, Period, last_days, whole_month
-from billing.usage.questions import Group
+from billing.usage.buckets import Moment, moments, running
+from billing.usage.names import labels
+from billing.usage.periods import Period
+from billing.usage.questions import Compared, Group, Metric, Question
+from billing.usage.reading import Active, Found, Reading, active, read
+from billing.usage.sums import NONE, UNMEASURED, Latency, Sums
 
-type Moment = date | datetime  # a day of the team, or the begin of an hour
-
-
-COLUMNS = {Group.MODEL: "model", Group.KEY: "key_id", Group.MEMBER: "member_id", Group.ORIGIN: "origin"}
-SUMMED = (
-    "requests",
-    "prompt_tokens",
-    "completion_tokens",
-    "reasoning_tokens",
-    "cached_tokens",
-    "reasoning_reported",
-    "cached_reported",
-    "estimated_tokens",
-    "priced_requests",
-    "cost",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """`…_reported`: requests whose engine told such tokens, if only zero. Where none did, none are known."""
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    reasoning_tokens: int = 0
-    cached_tokens: int = 0
-    reasoning_reported: int = 0
-    cached_reported: int = 0
-    estimated_tokens: int = 0
-    priced_requests: int = 0
-    cost: Decimal = Decimal(0)
-    errors: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-    @property
-    def reasoning(self) -> int | None:
-        """Tokens; None where no engine reported any."""
-        return self.reasoning_tokens if self.reasoning_reported else None
-
-    @property
-    def cached(self) -> int | None:
-        return self.cached_tokens if self.cached_reported else None
-
-    @property
-    def error_share(self) -> float:
-        return self.errors / self.requests if self.requests else 0.0
-
-    def __add__(self, other: "Sums") -> "Sums":
-        return Sums(
-            self.requests + other.requests,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.reasoning_tokens + other.reasoning_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.reasoning_reported + other.reasoning_reported,
-            self.cached_reported + other.cached_reported,
-            self.estimated_tokens + other.estimated_tokens,
-            self.priced_requests + other.priced_requests,
-            self.cost + other.cost,
-            self.errors + other.errors,
-        )
-
-
-NONE = Sums()
-
-
-@dataclass(frozen=True, slots=True)
-class Percentiles:
-    """Milliseconds, interpolated: off by less than a fifth (`billing.ledger.histograms`). None: nothing measured."""
-
-    p50: float | None = None
-    p95: float | None = None
-    p99: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Histograms, to be added up, of the time until the first token and until the end."""
-
-    ttft: int = 0
-    duration: int = 0
-
-    def __add__(self, other: "Latency") -> "Latency":
-        return Latency(self.ttft + other.ttft, self.duration + other.duration)
-
-    @property
-    def of_first_token(self) -> Percentiles:
-        return _percentiles(self.ttft)
-
-    @property
-    def of_whole(self) -> Percentiles:
-        return _percentiles(self.duration)
-
-
-def _percentiles(packed: int) -> Percentiles:
-    return Percentiles(percentile(packed, 0.5), percentile(packed, 0.95), percentile(packed, 0.99))
+OTHERS = ""  # the key of what is not among the first series, and the label that says so is `others()`
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One row of the breakdown: a model, key, member or origin, with its sums in each bucket."""
+    """One row of the breakdown: a model, key, person, …, with its sums in each bucket.
+
+    `key` is what a filter calls it. `last` is when it was used last in the period: a day, or a quarter hour's begin.
+    Rows by token type hold tokens alone; `known` is False where no engine reported any of the type.
+    """
 
     key: str
     label: str
     buckets: tuple[Sums, ...]
     total: Sums
+    before: Sums
     latency: Latency
+    last: Moment | None = None
+    others: bool = False
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`series` are sorted by tokens, most first; `total` is theirs; `before` is the total of the period before."""
+    """`series` are sorted by the question's metric, most first, the others last; their totals add up to `total`.
 
-    period: Period
-    group: Group
-    origin: str
+    `before` and what ends in it are of the days that the period is compared with, nothing where it is not.
+    """
+
+    question: Question
     moments: tuple[Moment, ...]
     series: tuple[Series, ...]
+    buckets: tuple[Sums, ...]
+    buckets_before: tuple[Sums, ...]
     total: Sums
     before: Sums
+    latencies: tuple[Latency, ...]  # of the buckets, the time until the first token alone
+    latency: Latency
+    latency_before: Latency
+    active: Active
     read_at: datetime
 
     @property
-    def buckets(self) -> tuple[Sums, ...]:
-        return tuple(sum((one.buckets[place] for one in self.series), NONE) for place in range(len(self.moments)))
+    def period(self) -> Period:
+        return self.question.period
 
     @property
-    def latency(self) -> Latency:
-        return sum((one.latency for one in self.series), Latency())
+    def group(self) -> Group:
+        return self.question.group
+
+    @property
+    def metric(self) -> Metric:
+        return self.question.metric
+
+    @property
+    def compared(self) -> bool:
+        return self.question.compared != Compared.NOT
 
     @property
     def running(self) -> int | None:
         """The place of the bucket that is not over yet."""
-        now = self.read_at.astimezone(self.period.zone)
-        here: Moment = now.replace(minute=0, second=0, microsecond=0) if self.period.by_hour else now.date()
-        places = [place for place, moment in enumerate(self.moments) if moment == here]
-        return places[-1] if places else None
+        return running(self.moments, self.period, self.read_at)
 
 
-def usage(team: Team, period: Period, *, group: Group = Group.MODEL, origin: str = "", now: datetime) -> Report:
-    """The team's usage in its own zone: hours for two days or less, else days."""
-    chosen = Q(origin=origin) if origin else Q()
-    moments: tuple[Moment, ...] = tuple(period.hours) if period.by_hour else tuple(period.days)
-    found = _by_hour(team, period, group, chosen) if period.by_hour else _by_day(team, period, group, chosen)
-    labels = _labels(team, group, found.keys())
-    latencies = _latencies(team, period, group, chosen)
-    series = [_series(key, labels[key], sums, len(moments), latencies[key]) for key, sums in found.items()]
-    series.sort(key=lambda one: (-one.total.tokens, -one.total.requests, one.label))
+def usage(question: Question, *, now: datetime) -> Report:
+    """A year has at most fifty series, and what is left as one more, so that totals stay whole."""
+    begins = moments(question.period, question.bucket)
+    reading = read(question, begins, now=now)
+    length = range(len(begins))
     return Report(
-        period=period,
-        group=group,
-        origin=origin,
-        moments=moments,
-        series=tuple(series),
-        total=sum((one.total for one in series), NONE),
-        before=_total_before(team, period, chosen, now),
+        question=question,
+        moments=begins,
+        series=_token_types(reading, begins) if question.group == Group.TOKENS else _series(question, reading, begins),
+        buckets=tuple(reading.buckets.get(place, NONE) for place in length),
+        buckets_before=tuple(reading.buckets_before.get(place, NONE) for place in length),
+        total=reading.total,
+        before=reading.before,
+        latencies=tuple(reading.latencies.get(place, UNMEASURED) for place in length),
+        latency=reading.latency,
+        latency_before=reading.latency_before,
+        active=active(question, begins, now=now),
         read_at=now,
     )
 
 
-def came_to_nothing(team_id: int, request_id: UUID) -> bool:
-    """Whether the log knows the request as one that failed before any token."""
-    ended = UsageRecord.objects.filter(team=team_id, at=at_of(request_id), id=request_id)
-    return ended.filter(prompt_tokens=0, completion_tokens=0).exclude(outcome=Outcome.OK).exists()
+def others() -> str:
+    return _("others")
 
 
-@dataclass(frozen=True, slots=True)
-class KeyUsage:
-    """What one key used in a period, by model, most tokens first."""
-
-    period: Period
-    models: tuple[tuple[str, Sums], ...]
-    total: Sums
-
-
-def usage_of_key(key: ApiKey, *, now: datetime) -> tuple[KeyUsage, KeyUsage]:
-    """Today and this month, in the team's zone."""
-    zone = ZoneInfo(key.team.time_zone)
-    today = now.astimezone(zone).date()
-    return _of_key(key, last_days(1, today, zone)), _of_key(key, whole_month(today, zone))
+def amount(sums: Sums, metric: Metric) -> float:
+    """To sort and to draw by; what is told comes from the sums themselves."""
+    match metric:
+        case Metric.TOKENS:
+            return sums.tokens
+        case Metric.REQUESTS:
+            return sums.requests
+        case Metric.COST:
+            return float(sums.cost)
 
 
-def _of_key(key: ApiKey, period: Period) -> KeyUsage:
-    rows = _days(key.team, period, Q(key_id=key.pk)).values("model").annotate(**_ANNOTATIONS)
-    models = sorted(((row["model"], _sums([row])) for row in rows), key=lambda found: (-found[1].tokens, found[0]))
-    return KeyUsage(period, tuple(models), sum((found[1] for found in models), NONE))
+def _series(question: Question, reading: Reading, begins: tuple[Moment, ...]) -> tuple[Series, ...]:
+    names = labels(question.scope, question.group, [key for key in reading.series if key is not None])
+    found = [
+        Series(
+            key=OTHERS if key is None else key,
+            label=others() if key is None else names[key],
+            buckets=tuple(one.buckets.get(place, NONE) for place in range(len(begins))),
+            total=one.total,
+            before=one.before,
+            latency=one.latency,
+            last=one.last,
+            others=key is None,
+        )
+        for key, one in reading.series.items()
+    ]
+    found.sort(key=lambda one: (one.others, -amount(one.total, question.metric), -one.total.requests, one.label))
+    return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Week:
-    """The last seven days, today the last of them."""
-
-    days: tuple[date, ...]
-    sums: tuple[Sums, ...]
-    total: Sums
-
-
-def week_of_key(key: ApiKey, *, now: datetime) -> Week:
-    return _week(key.team, Q(key_id=key.pk), now)
-
-
-def week_of_team(team: Team, *, now: datetime) -> Week:
-    return _week(team, Q(), now)
-
-
-def _week(team: Team, which: Q, now: datetime) -> Week:
-    zone = ZoneInfo(team.time_zone)
-    period = last_days(7, now.astimezone(zone).date(), zone)
-    found = {row["day"]: _sums([row]) for row in _days(team, period, which).values("day").annotate(**_ANNOTATIONS)}
-    sums = tuple(found.get(day, NONE) for day in period.days)
-    return Week(tuple(period.days), sums, sum(sums, NONE))
-
-
-_ANNOTATIONS: dict[str, Any] = {f"sum_{name}": Sum(name) for name in SUMMED} | {
-    "sum_errors": Sum("requests", filter=~Q(outcome__in=ENDED_WELL), default=0)
-}
-
-
-def _days(team: Team, period: Period, which: Q) -> Any:
-    return UsageDay.objects.filter(which, team=team, day__gte=period.first, day__lte=period.last)
-
-
-def _quarters(team: Team, begin: datetime, end: datetime, which: Q) -> Any:
-    return UsageQuarter.objects.filter(which, team=team, bucket__gte=begin, bucket__lt=end)
-
-
-type Found = dict[Any, dict[int, Sums]]  # key of the group → place of the bucket → sums
-
-
-def _by_day(team: Team, period: Period, group: Group, which: Q) -> Found:
-    column = COLUMNS[group]
-    found: Found = defaultdict(dict)
-    for row in _days(team, period, which).values("day", column).annotate(**_ANNOTATIONS):
-        found[row[column]][(row["day"] - period.first).days] = _sums([row])
-    return found
-
-
-def _by_hour(team: Team, period: Period, group: Group, which: Q) -> Found:
-    column = COLUMNS[group]
-    found: Found = defaultdict(lambda: defaultdict(Sums))
-    rows = _quarters(team, period.begin, period.end, which).values("bucket", column).annotate(**_ANNOTATIONS)
-    for row in rows:
-        found[row[column]][(row["bucket"] - period.begin) // HOUR] += _sums([row])
-    return found
-
-
-def _total_before(team: Team, period: Period, which: Q, now: datetime) -> Sums:
-    """Of the period before; while this one runs, up to the same time of its last day as now."""
-    before = period.before()
-    if not period.by_hour or now >= period.end:
-        return _sums([_days(team, before, which).aggregate(**_ANNOTATIONS)])
-    until = before.begin + (now.astimezone(UTC) - period.begin)
-    return _sums([_quarters(team, before.begin, until, which).aggregate(**_ANNOTATIONS)])
-
-
-def _sums(rows: Iterable[dict[str, Any]]) -> Sums:
-    return sum((_one(row) for row in rows), NONE)
-
-
-def _one(row: dict[str, Any]) -> Sums:
-    sums: dict[str, Any] = {name: row[f"sum_{name}"] or 0 for name in (*SUMMED, "errors")}
-    return Sums(**sums)
-
-
-def _latencies(team: Team, period: Period, group: Group, which: Q) -> defaultdict[Any, Latency]:
-    """Of each series over the whole period. Apart from the sums: a histogram a bucket would be much to read."""
-    column = COLUMNS[group]
-    rows = _quarters(team, period.begin, period.end, which) if period.by_hour else _days(team, period, which)
-    found = rows.values(column).annotate(sum_ttft=Sum("ttft"), sum_duration=Sum("duration"))
-    return defaultdict(Latency, {row[column]: Latency(int(row["sum_ttft"]), int(row["sum_duration"])) for row in found})
-
-
-def _series(key: object, label: str, sums: dict[int, Sums], length: int, latency: Latency) -> Series:
-    buckets = tuple(sums.get(place, NONE) for place in range(length))
-    return Series(str(key), label, buckets, sum(buckets, NONE), latency)
-
-
-def _labels(team: Team, group: Group, keys: Iterable[Any]) -> dict[Any, str]:
-    match group:
-        case Group.MODEL:
-            return {key: key for key in keys}
-        case Group.ORIGIN:
-            names = {str(value): str(label) for value, label in Origin.choices}
-            return {key: names.get(key, key) for key in keys}
-        case Group.KEY:
-            return key_labels(team, keys)
-        case _:
-            people = {user.pk: str(user) for user in User.objects.filter(pk__in=keys)}
-            return {key: people.get(key) or (_("person %s") % key if key else _("Service keys")) for key in keys}
-
-
-def key_labels(team: Team, keys: Iterable[int]) -> dict[int, str]:
-    """Names of keys by their ids; 0 is what has none."""
-    names = dict(ApiKey.objects.filter(team=team, pk__in=keys).values_list("pk", "name"))
-    return {key: names.get(key) or (_("key %s") % key if key else _("Chat, without a key")) for key in keys}
+def _token_types(reading: Reading, begins: tuple[Moment, ...]) -> tuple[Series, ...]:
+    """Input and output, each without the part of it that has a row of its own."""
+    if not reading.total.requests and not reading.total.tokens:
+        return ()
+    found = reading.series.get("", Found())
+    total = reading.total
+    kinds: list[tuple[str, str, bool, Callable[[Sums], Sums]]] = [
+        ("input", _("input"), True, lambda one: Sums(prompt_tokens=one.prompt_tokens - one.cached_tokens)),
+        ("cached", _("cached input"), bool(total.cached_reported), lambda one: Sums(prompt_tokens=one.cached_tokens)),
+        (
+            "output", _("output"), True,
+            lambda one: Sums(completion_tokens=one.completion_tokens - one.reasoning_tokens),
+        ),
+        (
+            "reasoning", _("reasoning"), bool(total.reasoning_reported),
+            lambda one: Sums(completion_tokens=one.reasoning_tokens),
+        ),
+    ]  # fmt: skip
+    return tuple(
+        Series(
+            key=key,
+            label=label,
+            buckets=tuple(part(reading.buckets.get(place, NONE)) for place in range(len(begins))),
+            total=part(total),
+            before=part(reading.before),
+            latency=UNMEASURED,
+            last=found.last,
+            known=known,
+        )
+        for key, label, known, part in kinds
+    )

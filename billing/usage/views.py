@@ -1,51 +1,86 @@
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 from django.views.decorators.http import require_GET
 from django_htmx.middleware import HtmxDetails
 
-from accounts.access import team_for
-from accounts.models import ApiKey, Team
+from accounts.access import TEAM_IN_SESSION, has_role, require_operator, role_in, signed_in, team_for, teams_of
+from accounts.models import ApiKey, Role, Team
 from billing.budgets import words as budget_words
 from billing.budgets.monthly import budgets_of_key
-from billing.ledger.refusals import Refused, refused
 from billing.limits.tiers import bounds_of_key
 from billing.limits.words import phrases
-from billing.usage import captions, charts
-from billing.usage.exports import plain, write_csv
+from billing.usage import captions, charts, files
 from billing.usage.forms import UsageForm
-from billing.usage.questions import Group, Metric, Question, Scope
-from billing.usage.refusal_captions import refused_in_words, why_refused
-from billing.usage.reports import NONE, Report, Sums, key_labels, usage, week_of_key, week_of_team
+from billing.usage.glances import week_of_key, week_of_team
+from billing.usage.links import Links
+from billing.usage.page import context
+from billing.usage.questions import Question, Scope
+from billing.usage.reports import usage
+from billing.usage.sums import Sums
 
-REFUSED_SHOWN = 20  # keys and reasons
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whose usage a page shows, what it is called, where it is, and where its files are."""
+
+    scope: Scope
+    title: str
+    name: str  # how its files begin
+    path: str
+    files: Callable[[str], str]
+    log: str = ""  # the log's address; empty: there is none for this reader
+    extra: tuple[tuple[str, str], ...] = ()  # what the address says beside the question
 
 
 @require_GET
 def usage_page(request: HttpRequest, slug: str) -> HttpResponse:
-    team = team_for(request.user, slug)
-    form = _form(request, team)
-    template = "billing/usage.html#report" if _wants_part(request) else "billing/usage.html"
-    response = render(request, template, _context(team, form, form.question()))
-    response["Vary"] = "HX-Request"
-    return response
+    return _page(request, _of_team(team_for(request.user, slug)))
 
 
 @require_GET
-def usage_csv(request: HttpRequest, slug: str) -> HttpResponse:
-    """What the page shows under the same question: a line for each bucket and series that has something."""
-    team = team_for(request.user, slug)
-    report = _report(team, _form(request, team).question())
-    response = HttpResponse(content_type="text/csv; charset=utf-8")
-    period = report.period
-    response["Content-Disposition"] = f'attachment; filename="{team.slug}-{period.first}-{period.last}.csv"'
-    fields = ["from", report.group.value, *_CSV_SUMS, "cost"]
-    write_csv(_csv_rows(report), response, fields)  # type: ignore[arg-type]  # writes text, as a file does
-    return response
+def usage_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
+    return _file(request, _of_team(team_for(request.user, slug)), form)
+
+
+@require_GET
+def my_usage(request: HttpRequest) -> HttpResponse:
+    return _page(request, _of_mine(request))
+
+
+@require_GET
+def my_usage_file(request: HttpRequest, form: str) -> HttpResponse:
+    return _file(request, _of_mine(request), form)
+
+
+@require_GET
+def platform_usage(request: HttpRequest) -> HttpResponse:
+    require_operator(request.user)
+    return _page(request, _of_platform())
+
+
+@require_GET
+def platform_usage_file(request: HttpRequest, form: str) -> HttpResponse:
+    require_operator(request.user)
+    return _file(request, _of_platform(), form)
+
+
+@require_GET
+def key_report(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    return _page(request, _of_key(request, slug, pk))
+
+
+@require_GET
+def key_report_file(request: HttpRequest, slug: str, pk: int, form: str) -> HttpResponse:
+    return _file(request, _of_key(request, slug, pk), form)
 
 
 @require_GET
@@ -55,11 +90,11 @@ def key_usage(request: HttpRequest, pk: int) -> HttpResponse:
     team_for(request.user, key.team.slug)
     now = timezone.now()
     week = week_of_key(key, now=now)
-    context = _week_context(week.sums, week.total) | {
+    found = _week_context(week.sums, week.total) | {
         "limits": phrases(bounds_of_key(key)),
         "budgets": [budget_words.used(standing) for standing in budgets_of_key(key, now=now)],
     }
-    return render(request, "billing/usage.html#key-week", context)
+    return render(request, "billing/week.html#key-week", found)
 
 
 @require_GET
@@ -67,122 +102,110 @@ def team_week(request: HttpRequest, slug: str) -> HttpResponse:
     """The team's last seven days, for the home page."""
     team = team_for(request.user, slug)
     week = week_of_team(team, now=timezone.now())
-    return render(request, "billing/usage.html#team-week", _week_context(week.sums, week.total) | {"shown": team})
+    return render(request, "billing/week.html#team-week", _week_context(week.sums, week.total) | {"shown": team})
+
+
+def _of_team(team: Team) -> Place:
+    path = reverse("billing:usage", args=[team.slug])
+    return Place(
+        Scope(team),
+        pgettext("consumption", "Usage"),
+        team.slug,
+        path,
+        lambda form: reverse(f"billing:usage-{form}", args=[team.slug]),
+    )
+
+
+def _of_mine(request: HttpRequest) -> Place:
+    """In one team at a time, since each has days of its own: the one asked for, else the one looked at last."""
+    user = signed_in(request.user)
+    teams = teams_of(user)
+    if not teams:
+        raise Http404
+    wanted = request.GET.get("of") or request.session.get(TEAM_IN_SESSION)
+    team = next((team for team in teams if team.slug == wanted), teams[0])
+    return Place(
+        Scope(team, member_id=user.pk),
+        _("My usage"),
+        f"{team.slug}-me",
+        reverse("billing:my-usage"),
+        lambda form: reverse("billing:my-usage-file", args=[form]),
+        extra=(("of", team.slug),) if len(teams) > 1 else (),
+    )
+
+
+def _of_platform() -> Place:
+    return Place(
+        Scope(None),
+        _("Usage of all teams"),
+        "platform",
+        reverse("billing:platform-usage"),
+        lambda form: reverse("billing:platform-usage-file", args=[form]),
+    )
+
+
+def _of_key(request: HttpRequest, slug: str, pk: int) -> Place:
+    """For who administers the team and for the key's owner. To anybody else in the team the page does not exist."""
+    team = team_for(request.user, slug)
+    key = get_object_or_404(ApiKey, pk=pk, team=team)
+    user = signed_in(request.user)
+    if key.owner_id != user.pk and not has_role(role_in(user, team), Role.ADMIN):
+        raise Http404
+    return Place(
+        Scope(team, key_id=key.pk),
+        _("Usage of the key “%s”") % key.name,
+        f"{team.slug}-key-{key.pk}",
+        reverse("billing:key-report", args=[team.slug, key.pk]),
+        lambda form: reverse("billing:key-report-file", args=[team.slug, key.pk, form]),
+    )
+
+
+def _page(request: HttpRequest, place: Place) -> HttpResponse:
+    now = timezone.now()
+    form, question, links = _asked(request, place, now)
+    found = context(form, question, links, now=now) | {
+        "shown": place.scope.team,
+        "title": place.title,
+        "path": place.path,
+        "files": _files(place, links),
+        "teams_of_mine": _teams(request, place),
+        "whole_team": place.scope == Scope(place.scope.team) and place.scope.team is not None,
+    }
+    template = "billing/usage.html#report" if _wants_part(request) else "billing/usage.html"
+    response = render(request, template, found)
+    response["Vary"] = "HX-Request"
+    return response
+
+
+def _file(request: HttpRequest, place: Place, form: str) -> HttpResponse:
+    """What the page shows under the same question."""
+    if form not in files.FORMS:
+        raise Http404
+    now = timezone.now()
+    _form, question, _links = _asked(request, place, now)
+    return files.answer(usage(question, now=now), form, name=place.name, table=request.GET.get("table", ""))
+
+
+def _asked(request: HttpRequest, place: Place, now: datetime) -> tuple[UsageForm, Question, Links]:
+    form = UsageForm(request.GET, scope=place.scope, now=now)
+    question = form.question()
+    return form, question, Links(place.path, dict(place.extra) | form.state(), place.log)
+
+
+def _files(place: Place, links: Links) -> list[tuple[str, str]]:
+    """What each is called, and where it is."""
+    found = [(form.upper(), links.file(place.files(form))) for form in files.offered()]
+    return [*found, (_("CSV of the table"), links.file(place.files("csv"), table=files.BREAKDOWN))]
+
+
+def _teams(request: HttpRequest, place: Place) -> list[Team]:
+    """Among which somebody with several chooses whose account their own usage is on."""
+    return teams_of(request.user) if place.extra else []
 
 
 def _wants_part(request: HttpRequest) -> bool:
     htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]  # set by django-htmx's middleware
     return bool(htmx) and not htmx.history_restore_request
-
-
-def _form(request: HttpRequest, team: Team) -> UsageForm:
-    return UsageForm(request.GET, scope=Scope(team), now=timezone.now())
-
-
-def _report(team: Team, view: Question) -> Report:
-    return usage(team, view.period, group=view.group, origin="".join(view.filters.origins), now=timezone.now())
-
-
-def _context(team: Team, form: UsageForm, view: Question) -> dict[str, Any]:
-    report = _report(team, view)
-    columns = captions.columns(report)
-    refusals = refused(team, view.period, origin="".join(view.filters.origins))
-    return {
-        "shown": team,
-        "form": form,
-        "report": report,
-        "metric": view.metric.value,
-        "group_label": _group_label(view.group),
-        "breakdown_title": captions.breakdown_title(view.group),
-        "lead": captions.lead(report),
-        "figures": zip(captions.figures(report), _sparks(report), strict=True),
-        "heading": captions.heading(report, view.metric),
-        "description": captions.description(report, view.metric),
-        "guessed": captions.guessed(report),
-        "speed": captions.speed(report),
-        "refused_said": refused_in_words(refusals),
-        "refusals": _refused_rows(team, refusals),
-        "chart": _chart(report, view, columns),
-        "table": [(column.title, sums) for column, sums in zip(columns, report.buckets, strict=True)],
-        "rows": [_row(series.label, series.total, report.total) for series in report.series],
-        "whole": _row(_("Total"), report.total, report.total),
-    }
-
-
-def _chart(report: Report, view: Question, columns: list[charts.Column]) -> charts.Chart:
-    series = [
-        charts.Values(
-            one.label,
-            one.label if view.group == Group.MODEL else one.key,
-            tuple(float(captions.amount(sums, view.metric)) for sums in one.buckets),
-        )
-        for one in sorted(report.series, key=lambda one: captions.amount(one.total, view.metric), reverse=True)
-        if captions.amount(one.total, view.metric)
-    ]
-    return charts.stacked(
-        columns,
-        series,
-        running=report.running,
-        write=lambda number, top: captions.scale_label(number, view.metric, top=top),
-        other=_("others"),
-        whole=view.metric != Metric.COST,
-    )
-
-
-def _sparks(report: Report) -> list[charts.Spark]:
-    """Of the four figures, in their order, up to the last bucket that is over."""
-    buckets = report.buckets if report.running is None else report.buckets[: report.running]
-    return [
-        charts.spark([float(sums.tokens) for sums in buckets]),
-        charts.spark([float(sums.requests) for sums in buckets]),
-        charts.spark([float(sums.cost) for sums in buckets]),
-        charts.spark([sums.error_share for sums in buckets]),
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the breakdown: its share, what of it is no engine's count, and its cost in words."""
-
-    label: str
-    sums: Sums
-    part: str
-    estimated: str
-    cost: str
-
-
-def _row(label: str, sums: Sums, total: Sums) -> Row:
-    part = sums.tokens / total.tokens if total.tokens else 0.0
-    cost = captions.money(sums.cost) if sums.priced_requests or sums.cost else _("no price")
-    estimated = captions.percent(sums.estimated_tokens / sums.tokens) if sums.estimated_tokens and sums.tokens else ""
-    return Row(label, sums, captions.percent(part), estimated, cost)
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedRow:
-    """How often the calls of a key were refused, and why, in words."""
-
-    key: str
-    why: str
-    code: str
-    count: int
-
-
-def _refused_rows(team: Team, found: list[Refused]) -> list[RefusedRow]:
-    """The most frequent ones, and what the others come to."""
-    shown, others = found[:REFUSED_SHOWN], sum(one.count for one in found[REFUSED_SHOWN:])
-    labels = key_labels(team, {one.key_id for one in shown}) if shown else {}
-    rows = [RefusedRow(labels[one.key_id], why_refused(one.code, one.reason), one.code, one.count) for one in shown]
-    return [*rows, RefusedRow(_("others"), "", "", others)] if others else rows
-
-
-def _group_label(group: Group) -> str:
-    return {
-        Group.MODEL: _("Model"),
-        Group.KEY: _("Key"),
-        Group.MEMBER: _("Person"),
-        Group.ORIGIN: _("Origin"),
-    }[group]
 
 
 def _week_context(sums: tuple[Sums, ...], total: Sums) -> dict[str, Any]:
@@ -191,30 +214,3 @@ def _week_context(sums: tuple[Sums, ...], total: Sums) -> dict[str, Any]:
         "total": total,
         "tokens": captions.compact(total.tokens),
     }
-
-
-_CSV_SUMS = (
-    "requests",
-    "errors",
-    "prompt_tokens",
-    "completion_tokens",
-    "reasoning_tokens",
-    "cached_tokens",
-    "estimated_tokens",
-)
-
-
-def _csv_rows(report: Report) -> list[dict[str, Any]]:
-    return [
-        {
-            "from": moment.isoformat(),
-            report.group.value: series.label,
-            **{name: getattr(sums, name) for name in _CSV_SUMS},
-            "reasoning_tokens": sums.reasoning,
-            "cached_tokens": sums.cached,
-            "cost": plain(sums.cost, report.period.zone) if sums.priced_requests or sums.cost else None,
-        }
-        for place, moment in enumerate(report.moments)
-        for series in report.series
-        if (sums := series.buckets[place]) != NONE
-    ]

@@ -33,8 +33,8 @@ from billing.models import (
 from billing.records import Ended
 from billing.usage.exports import Days, records
 from billing.usage.periods import Period
-from billing.usage.reports import usage
 from console.listen import direct_address
+from tests.billing.asking import report_of
 from tests.billing.traffic import ended, milliseconds
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -53,7 +53,7 @@ def made_at(team: Team, *at: int, **more: object) -> Ended:
 
 
 def requests_of(team: Team, first: date, last: date) -> int:
-    return usage(team, Period(first, last, PARIS), now=timezone.now()).total.requests
+    return report_of(team, Period(first, last, PARIS), now=timezone.now()).total.requests
 
 
 @pytest.mark.spec("R23")

@@ -22,6 +22,7 @@ from billing.limits.tiers import add_tier
 from billing.limits.windows import Bounds
 from billing.models import Unit
 from billing.prices.pricing import Rates, add_price
+from billing.usage.files import has_xlsx
 from chat.conversations import Question, start
 from chat.models import Message
 from gateway.models import Engine, EngineType, ServedModel
@@ -31,6 +32,7 @@ from tests.factories import join, make_key, make_person
 pytestmark = [pytest.mark.django_db, pytest.mark.spec("S05", "S06", "S12")]
 
 DOOR = 302  # to the sign-in page
+XLSX = 200 if has_xlsx() else 501  # an extra
 # What the method answers to nobody, to Charlie of another team, to Vera who only reads the red team's reports, to Bob
 # its member, and to Alice its owner, who operates the platform too. The objects are Alice's.
 GET = {
@@ -45,6 +47,14 @@ GET = {
     "accounts:key-first-use": (DOOR, 404, 403, 404, 200),
     "billing:usage": (DOOR, 404, 200, 200, 200),
     "billing:usage-csv": (DOOR, 404, 200, 200, 200),
+    "billing:usage-json": (DOOR, 404, 200, 200, 200),
+    "billing:usage-xlsx": (DOOR, 404, XLSX, XLSX, XLSX),
+    "billing:my-usage": (DOOR, 200, 200, 200, 200),
+    "billing:my-usage-file": (DOOR, 200, 200, 200, 200),
+    "billing:key-report": (DOOR, 404, 404, 404, 200),
+    "billing:key-report-file": (DOOR, 404, 404, 404, 200),
+    "billing:platform-usage": (DOOR, 404, 404, 404, 200),
+    "billing:platform-usage-file": (DOOR, 404, 404, 404, 200),
     "billing:key-usage": (DOOR, 404, 200, 200, 200),
     "billing:team-week": (DOOR, 404, 200, 200, 200),
     "billing:prices": (DOOR, 404, 404, 404, 200),
@@ -142,7 +152,7 @@ class Things:
             "billing:remove-tier": self.tier,
         }
         pk = own.get(name, pk)
-        return {"slug": "red", "credited": "red", "pk": pk, "token": "made-up", "answer": self.answer}
+        return {"slug": "red", "credited": "red", "pk": pk, "token": "made-up", "answer": self.answer, "form": "csv"}
 
 
 @pytest.fixture

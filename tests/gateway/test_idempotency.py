@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.database import in_database
 from accounts.models import Team
-from billing.usage.reports import came_to_nothing
+from billing.usage.glances import came_to_nothing
 from console.listen import direct_address
 from gateway import idempotency
 from gateway.idempotency import forget_old

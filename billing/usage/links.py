@@ -1,0 +1,52 @@
+"""Addresses of the usage page: each says the whole state, with what a press changes in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from billing.usage.questions import address
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """`path` is the page's own address, `state` what of it is not as usual, `log_path` the log's (empty: none)."""
+
+    path: str
+    state: Mapping[str, Any]
+    log_path: str = ""
+
+    def to(self, **changes: Any) -> str:
+        return _with(self.path, address(**{**self.state, **changes}))
+
+    def file(self, path: str, **more: str) -> str:
+        """The same question to another address."""
+        return _with(path, address(**{**self.state, **more}))
+
+    def narrowed(self, **values: str) -> str:
+        """To one value of each filter named, whatever else was asked of it."""
+        return self.to(sort="", **values)
+
+    def to_days(self, first: date, last: date) -> str:
+        """A bar of a day leads to its hours, one of a month to its days."""
+        return self.to(period="custom", first=first.isoformat(), last=last.isoformat(), bucket="")
+
+    def log(self, **values: str) -> str:
+        """The requests behind a number."""
+        if not self.log_path:
+            return ""
+        return _with(self.log_path, address(**{**self.state, "sort": "", "group": "", "metric": "", **values}))
+
+    def without(self, kind: str, value: object) -> str:
+        kept = [one for one in self.state.get(kind) or () if one != value]
+        return self.to(**{kind: kept})
+
+    def unfiltered(self) -> str:
+        return self.to(origin="", **dict.fromkeys(KINDS))
+
+
+KINDS = ("model", "key", "member", "outcome", "team")
+
+
+def _with(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path

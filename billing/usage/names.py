@@ -1,0 +1,57 @@
+"""What the rows of a breakdown are called."""
+
+from collections.abc import Iterable
+
+from django.db.models import Q
+from django.utils.translation import gettext as _
+
+from accounts.models import ApiKey, Team, User
+from billing.models import Origin, Outcome
+from billing.usage.questions import Group, Scope
+
+ERROR = "error"  # what roll-ups from before the log's own outcomes say of all that failed
+
+
+def labels(scope: Scope, group: Group, values: Iterable[str]) -> dict[str, str]:
+    """By the values that a filter of the group has."""
+    values = list(values)
+    match group:
+        case Group.ORIGIN:
+            return _chosen(Origin.choices, values)
+        case Group.OUTCOME:
+            return {ERROR: _("error, not told which")} | _chosen(Outcome.choices, values)
+        case Group.KEY:
+            found = key_labels(scope.team, map(int, values))
+        case Group.MEMBER:
+            found = member_labels(map(int, values))
+        case Group.TEAM:
+            found = team_labels(map(int, values))
+        case _:
+            return {value: value for value in values}
+    return {str(key): label for key, label in found.items()}
+
+
+def key_labels(team: Team | None, keys: Iterable[int]) -> dict[int, str]:
+    """Names of keys by their ids; 0 is what has none."""
+    keys = list(keys)
+    of_team = Q() if team is None else Q(team=team)
+    rows = ApiKey.objects.filter(of_team, pk__in=keys) if any(keys) else ApiKey.objects.none()
+    names = dict(rows.values_list("pk", "name"))
+    return {key: names.get(key) or (_("key %s") % key if key else _("Chat, without a key")) for key in keys}
+
+
+def member_labels(members: Iterable[int]) -> dict[int, str]:
+    members = list(members)
+    people = {user.pk: str(user) for user in User.objects.filter(pk__in=members)}
+    return {pk: people.get(pk) or (_("person %s") % pk if pk else _("Service keys")) for pk in members}
+
+
+def team_labels(teams: Iterable[int]) -> dict[int, str]:
+    teams = list(teams)
+    names = dict(Team.objects.filter(pk__in=teams).values_list("pk", "name"))
+    return {pk: names.get(pk) or _("team %s") % pk for pk in teams}
+
+
+def _chosen(choices: Iterable[tuple[str, object]], values: list[str]) -> dict[str, str]:
+    names = {str(value): str(label) for value, label in choices}
+    return {value: names.get(value, value) for value in values}

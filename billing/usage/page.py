@@ -1,0 +1,224 @@
+"""What the usage page shows, whoever's usage it is."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from billing.ledger.refusals import Refused
+from billing.usage import axes, breakdown, captions, charts, filters
+from billing.usage.buckets import Moment, ends
+from billing.usage.empty import why_empty
+from billing.usage.figures import Figure, figures
+from billing.usage.forms import UsageForm
+from billing.usage.links import Links
+from billing.usage.periods import DAY
+from billing.usage.questions import Bucket, Group, Metric, Question
+from billing.usage.refusal_captions import refused_in_words
+from billing.usage.refused import refused_calls, refused_rows
+from billing.usage.reports import Report, amount, others, usage
+
+# Where the colours of a kind are chosen. Models, keys, people and teams have those that their names decide.
+HUES = {
+    Group.ORIGIN: {"api": 1, "chat": 2},
+    Group.TOKENS: {"input": 1, "cached": 5, "output": 4, "reasoning": 6},
+    Group.OUTCOME: {
+        "ok": 1, "stopped": 2, "client_gone": 4, "upstream_error": 3, "upstream_timeout": 7, "bad_upstream": 6,
+        "interrupted": 5,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Legend:
+    """An entry of the legend; a press on it filters by what it stands for."""
+
+    name: str
+    hue: int
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A bucket in the table of the chart: what each of its series has, in the chart's order, and in all."""
+
+    name: str
+    href: str
+    numbers: tuple[str, ...]
+    total: str
+
+
+def context(form: UsageForm, question: Question, links: Links, *, now: datetime) -> dict[str, Any]:
+    report = usage(question, now=now)
+    drawn = _drawn(report)
+    shown = charts.merged(drawn, others())
+    chart = _chart(report, drawn, shown, links)
+    hues = {one.key: stack.hue for one, stack in zip(shown, chart.stacks, strict=True) if one.key}
+    refused = refused_calls(question)
+    return {
+        "form": form,
+        "question": question,
+        "report": report,
+        "links": links,
+        "lead": captions.lead(report),
+        "chips": filters.chips(question, links),
+        "offers": filters.offers(question),
+        "filters_said": filters.in_words(question),
+        "kept": _kept(links),
+        "empty": why_empty(report, links),
+        "figures": [(figure, _detail(figure, question, links)) for figure in figures(report, _count(refused))],
+        "heading": captions.heading(report),
+        "description": captions.description(report),
+        "guessed": captions.guessed(report),
+        "unreported": _unreported(report),
+        "speed": captions.speed(report),
+        "refused_said": refused_in_words(refused or []),
+        "refusals": refused_rows(question, refused or []),
+        "chart": chart,
+        "legend": [_legend(one, stack, report, links) for one, stack in zip(shown, chart.stacks, strict=True)],
+        "columns": [one.name for one in shown],
+        "lines": _lines(report, shown, links),
+        "bucket_label": _bucket_label(question.bucket),
+        "breakdown_title": captions.breakdown_title(question.group),
+        "by_type": question.group == Group.TOKENS,
+        "heads": breakdown.heads(report, links),
+        "rows": breakdown.rows(report, links, hues),
+        "whole": breakdown.whole(report, links),
+    }
+
+
+def _count(refused: list[Refused] | None) -> int | None:
+    return None if refused is None else sum(one.count for one in refused)
+
+
+def _drawn(report: Report) -> list[charts.Values]:
+    """The series that have something of what is measured, most first, the others last."""
+    chosen = HUES.get(report.group, {})
+    return [
+        charts.Values(
+            one.label,
+            one.key,
+            tuple(float(amount(sums, report.metric)) for sums in one.buckets),
+            chosen.get(one.key, 0),
+        )
+        for one in report.series
+        if amount(one.total, report.metric)
+    ]
+
+
+def _chart(report: Report, drawn: list[charts.Values], shown: list[charts.Values], links: Links) -> charts.Chart:
+    metric = report.metric
+    names, until = axes.names(report), ends(report.moments, report.period)
+    columns = [
+        charts.Column(
+            label,
+            name,
+            minor=minor,
+            reading=_reading(name, [(one.name, one.numbers[place]) for one in shown], metric),
+            href=_narrower(report, moment, end, links),
+        )
+        for place, ((label, minor), name, moment, end) in enumerate(
+            zip(axes.labels(report), names, report.moments, until, strict=True)
+        )
+    ]
+    return charts.stacked(
+        columns,
+        drawn,
+        running=report.running,
+        write=lambda number, top: captions.scale_label(number, metric, top=top),
+        other=others(),
+        whole=metric != Metric.COST,
+        before=[float(amount(sums, metric)) for sums in report.buckets_before] if report.compared else (),
+    )
+
+
+def _reading(name: str, parts: list[tuple[str, float]], metric: Metric) -> str:
+    """What a bar says when it is pointed at: its whole, and each series that has something, as they are stacked."""
+    told = [f"{label}: {captions.amount_of(number, metric)}" for label, number in reversed(parts) if number]
+    whole = captions.amount_of(sum(number for _, number in parts), metric)
+    return "\n".join([f"{name} · {whole}", *told])
+
+
+def _narrower(report: Report, moment: Moment, end: Moment, links: Links) -> str:
+    """A bar of days leads to these days; of an hour there is nothing narrower than the log."""
+    if isinstance(moment, datetime) or isinstance(end, datetime):
+        return ""
+    return links.to_days(moment, end - DAY)
+
+
+def _legend(one: charts.Values, stack: charts.Stack, report: Report, links: Links) -> Legend:
+    kind = breakdown.FILTERS.get(report.group)
+    return Legend(one.name, stack.hue, links.narrowed(**{kind: one.key}) if kind and one.key else "")
+
+
+def _lines(report: Report, shown: list[charts.Values], links: Links) -> list[Line]:
+    metric = report.metric
+    until = ends(report.moments, report.period)
+    return [
+        Line(
+            name,
+            _narrower(report, moment, end, links),
+            tuple(captions.exact(one.numbers[place], metric) for one in shown),
+            captions.exact(amount(report.buckets[place], metric), metric),
+        )
+        for place, (name, moment, end) in enumerate(zip(axes.names(report), report.moments, until, strict=True))
+    ]
+
+
+def _detail(figure: Figure, question: Question, links: Links) -> str:
+    """Where a figure's name leads: to what it is made of."""
+    match figure.name:
+        case "tokens":
+            return links.to(metric="") + "#chart"
+        case "requests":
+            return links.to(metric=Metric.REQUESTS, group=_untyped(question)) + "#chart"
+        case "cost":
+            return links.to(metric=Metric.COST, group=_untyped(question)) + "#chart"
+        case "active":
+            return links.to(group=question.scope.counted[-1]) + "#breakdown"
+        case "errors":
+            return "#errors"
+        case _:
+            return "#speed"
+
+
+def _untyped(question: Question) -> str:
+    """Types of tokens are not requested or paid one by one: another group, then."""
+    return "" if question.group in {Group.TOKENS, question.scope.groups[0]} else question.group
+
+
+def _unreported(report: Report) -> str:
+    """Said where a type of tokens is not 0 but unknown, or known of a part of the requests alone."""
+    total = report.total
+    if report.group != Group.TOKENS or not total.requests:
+        return ""
+    missing = [one.label for one in report.series if not one.known]
+    said = []
+    if missing:
+        said.append(_("No engine reported: %s.") % ", ".join(missing))
+    for label, told in ((_("cached input"), total.cached_reported), (_("reasoning"), total.reasoning_reported)):
+        if 0 < told < total.requests:
+            words = {"type": label, "told": captions.whole(told), "all": captions.whole(total.requests)}
+            said.append(_("%(type)s: reported for %(told)s of %(all)s requests.") % words)
+    return " ".join(said)
+
+
+def _bucket_label(bucket: Bucket) -> str:
+    return {Bucket.HOUR: _("Hour"), Bucket.DAY: _("Day"), Bucket.WEEK: _("Week"), Bucket.MONTH: _("Month")}[bucket]
+
+
+def _kept(links: Links) -> dict[str, list[tuple[str, object]]]:
+    """What each of the page's two forms must carry along, since it has no field for it."""
+    state = [(name, value) for name, given in links.state.items() for value in _each(given)]
+    kinds = {*filters.GROUPS}
+    return {
+        "bar": [(name, value) for name, value in state if name in kinds or name in {"sort", "of"}],
+        "panel": [(name, value) for name, value in state if name not in kinds],
+    }
+
+
+def _each(value: object) -> list[object]:
+    if value in ("", None):
+        return []
+    return list(value) if isinstance(value, tuple | list) else [value]

@@ -1,0 +1,239 @@
+"""The roll-ups of a question, read in one scan: by bucket, by series, by both, and in all, with the days before.
+
+Django writes the part that reads the table and knows the filters; what is made of it stands in SQL below, since
+neither grouping sets nor a rank over a sum can be said otherwise. Groups are few, rows are many: the second pass over
+the groups costs little, and histograms, the dearest of the sums, are added up over rows once.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import connection
+from django.db.models import (
+    BooleanField,
+    CharField,
+    DateField,
+    DateTimeField,
+    ExpressionWrapper,
+    F,
+    Func,
+    IntegerField,
+    Max,
+    QuerySet,
+    Sum,
+    Value,
+)
+from django.db.models.expressions import Combinable
+
+from billing.usage.buckets import Moment, edges, edges_before, instant
+from billing.usage.comparing import cut, shift
+from billing.usage.periods import DAY, Period
+from billing.usage.questions import Compared, Group, Metric, Question, days, quarters
+from billing.usage.sums import ANNOTATIONS, NAMES, NONE, UNMEASURED, Latency, Sums
+
+COLUMNS = {
+    Group.MODEL: "model",
+    Group.KEY: "key_id",
+    Group.MEMBER: "member_id",
+    Group.ORIGIN: "origin",
+    Group.OUTCOME: "outcome",
+    Group.TEAM: "team_id",
+}
+SHOWN = 50  # series of their own; the rest are "others"
+WEIGHTS = {
+    Metric.TOKENS: "sum_prompt_tokens + sum_completion_tokens",
+    Metric.REQUESTS: "sum_requests",
+    Metric.COST: "sum_cost",
+}
+
+
+@dataclass(slots=True)
+class Found:
+    """One series: its sums by place and in all, of the period and of the one before, and when it was last used."""
+
+    buckets: dict[int, Sums] = field(default_factory=dict)
+    total: Sums = NONE
+    before: Sums = NONE
+    latency: Latency = UNMEASURED
+    last: Moment | None = None
+
+
+@dataclass(slots=True)
+class Reading:
+    """`series` by the value that filters for it; None holds what is not among the first `SHOWN`."""
+
+    series: dict[str | None, Found] = field(default_factory=dict)
+    buckets: dict[int, Sums] = field(default_factory=dict)
+    buckets_before: dict[int, Sums] = field(default_factory=dict)
+    latencies: dict[int, Latency] = field(default_factory=dict)
+    total: Sums = NONE
+    before: Sums = NONE
+    latency: Latency = UNMEASURED
+    latency_before: Latency = UNMEASURED
+
+
+_SUMS = ", ".join(f"sum(sum_{name}){'' if name == 'cost' else '::bigint'}" for name in NAMES)
+_READ = """
+WITH part AS MATERIALIZED ({parts}),
+ranked AS (
+    SELECT series, row_number() OVER (
+        ORDER BY coalesce(sum({weight}) FILTER (WHERE NOT earlier), 0) DESC, sum({weight}) DESC, series
+    ) AS rank FROM part GROUP BY series
+),
+named AS (
+    SELECT part.*, CASE WHEN rank <= {shown} THEN part.series::text END AS name FROM part JOIN ranked USING (series)
+)
+SELECT earlier, place, name, grouping(place) = 0, grouping(name) = 0, max(last),
+    CASE WHEN grouping(place, name) > 0 THEN sum(sum_ttft) END,
+    CASE WHEN grouping(place, name) = 3 THEN sum(sum_duration) END,
+    {sums}
+FROM named GROUP BY GROUPING SETS ((earlier, place, name), (earlier, place), (earlier, name), (earlier))
+HAVING NOT (earlier AND grouping(place, name) = 0)
+"""  # `grouping` is a number of bits, one where the column was added up over
+
+
+def read(question: Question, begins: tuple[Moment, ...], *, now: datetime) -> Reading:
+    parts = [_part(table, question.group) for table in _tables(question, begins, now)]
+    statement = _READ.format(
+        parts=" UNION ALL ".join(f"({sql})" for sql, _ in parts),
+        weight=WEIGHTS[question.metric],
+        shown=SHOWN,
+        sums=_SUMS,
+    )
+    reading = Reading()
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [param for _, params in parts for param in params])
+        for row in cursor.fetchall():
+            _take(reading, row)
+    return reading
+
+
+def _take(reading: Reading, row: tuple[Any, ...]) -> None:
+    earlier, place, name, by_place, by_name, last, ttft, duration, *numbers = row
+    sums = Sums(*numbers)
+    latency = Latency(int(ttft or 0), int(duration or 0))
+    match earlier, by_place, by_name:
+        case False, True, True:
+            reading.series.setdefault(name, Found()).buckets[place] = sums
+        case False, True, False:
+            reading.buckets[place], reading.latencies[place] = sums, latency
+        case True, True, False:
+            reading.buckets_before[place] = sums
+        case False, False, True:
+            found = reading.series.setdefault(name, Found())
+            found.total, found.latency, found.last = sums, latency, last
+        case True, False, True:
+            reading.series.setdefault(name, Found()).before = sums
+        case False, False, False:
+            reading.total, reading.latency = sums, latency
+        case _:
+            reading.before, reading.latency_before = sums, latency
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """How many different values of each group there were, in the period, in each bucket, and in the period before."""
+
+    groups: tuple[Group, ...]
+    now: tuple[int, ...]
+    before: tuple[int, ...]
+    buckets: dict[int, tuple[int, ...]]
+
+
+_NOBODY = {Group.KEY: "0", Group.MEMBER: "0", Group.TEAM: "0", Group.MODEL: "''"}
+_COUNT = """
+SELECT earlier, place, grouping(place) = 0, {counts} FROM ({parts}) part
+GROUP BY GROUPING SETS ((earlier, place), (earlier))
+"""
+
+
+def active(question: Question, begins: tuple[Moment, ...], *, now: datetime) -> Active:
+    """What is nobody (the chat's missing key, a service key's missing owner) is not counted."""
+    groups = question.scope.counted
+    parts = [
+        table.rows.annotate(place=table.place, earlier=Value(table.earlier, BooleanField()))
+        .values_list("earlier", "place", *(COLUMNS[group] for group in groups))
+        .distinct()
+        .query.sql_with_params()
+        for table in _tables(question, begins, now)
+    ]
+    counts = ", ".join(f"count(DISTINCT nullif({COLUMNS[group]}, {_NOBODY[group]}))" for group in groups)
+    nothing = (0,) * len(groups)
+    found: dict[bool, tuple[int, ...]] = {False: nothing, True: nothing}
+    buckets = {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _COUNT.format(counts=counts, parts=" UNION ALL ".join(f"({sql})" for sql, _ in parts)),
+            [param for _, params in parts for param in params],
+        )
+        for earlier, place, by_place, *numbers in cursor.fetchall():
+            if not by_place:
+                found[earlier] = tuple(numbers)
+            elif not earlier:
+                buckets[place] = tuple(numbers)
+    return Active(groups, found[False], found[True], buckets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Rows of one level of roll-ups, the column that says when, and where the buckets begin in it."""
+
+    rows: QuerySet[Any]
+    when: str
+    edges: list[Moment]
+    earlier: bool
+
+    @property
+    def place(self) -> Combinable:
+        base = DateField() if self.when == "day" else DateTimeField()
+        found = Func(F(self.when), Value(self.edges, ArrayField(base)), function="width_bucket")
+        return ExpressionWrapper(found - Value(1), IntegerField())
+
+
+def _tables(question: Question, begins: tuple[Moment, ...], now: datetime) -> list[_Table]:
+    """The rows of the period, and of the one it is compared with."""
+    tables = [_table(question, edges(question, begins), earlier=False)]
+    if question.compared == Compared.NOT:
+        return tables
+    back = shift(question)
+    before = question.over(question.period.moved(-back))
+    places = edges_before(question, begins, back)
+    until = cut(question, back, now=now)
+    return [*tables, *(_before(before, places, until) if until else [_table(before, places, earlier=True)])]
+
+
+def _before(question: Question, places: list[Moment], until: datetime) -> list[_Table]:
+    """Up to a moment, which only quarter hours can tell: of its day by these, of the days before as ever."""
+    if question.by_quarters:
+        return [_Table(quarters(question).filter(bucket__lt=until), "bucket", places, earlier=True)]
+    period, zone = question.period, question.period.zone
+    day = until.astimezone(zone).date()
+    begun = quarters(question.over(Period(day, day, zone))).filter(bucket__lt=until)
+    tables = [_Table(begun, "bucket", [instant(place, period) for place in places], earlier=True)]
+    if day > period.first:
+        tables.append(_Table(days(question.over(Period(period.first, day - DAY, zone))), "day", places, earlier=True))
+    return tables
+
+
+def _table(question: Question, places: list[Moment], *, earlier: bool) -> _Table:
+    if question.by_quarters:
+        return _Table(quarters(question), "bucket", places, earlier)
+    return _Table(days(question), "day", places, earlier)
+
+
+def _part(table: _Table, group: Group) -> tuple[str, Any]:
+    column = COLUMNS.get(group)
+    found = table.rows.values(
+        place=table.place,
+        series=F(column) if column else Value("", CharField()),
+        earlier=Value(table.earlier, BooleanField()),
+    ).annotate(
+        last=Value(None, DateField()) if table.earlier else Max(table.when),
+        sum_ttft=Sum("ttft"),
+        sum_duration=Sum("duration"),
+        **ANNOTATIONS,
+    )
+    statement, params = found.query.sql_with_params()
+    return statement, params
