@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from accounts.models import Team
-from billing.models import PlatformDay, RefusedQuarter, UsageDay, UsageQuarter
+from billing.models import PlatformDay, PlatformModelDay, PlatformTeamDay, RefusedQuarter, UsageDay, UsageQuarter
 from billing.usage.periods import Period
 
 
@@ -27,6 +27,16 @@ class Group(StrEnum):
     OUTCOME = "outcome"
     TOKENS = "tokens"  # input, cached input, output, reasoning: columns of each roll-up, not rows
     TEAM = "team"
+
+
+COLUMNS = {
+    Group.MODEL: "model",
+    Group.KEY: "key_id",
+    Group.MEMBER: "member_id",
+    Group.ORIGIN: "origin",
+    Group.OUTCOME: "outcome",
+    Group.TEAM: "team_id",
+}
 
 
 class Metric(StrEnum):
@@ -158,8 +168,17 @@ def days(question: Question) -> QuerySet[Any]:
     """Roll-ups by day of the question's rows: a team's, or the platform's in the installation's time zone."""
     period, team = question.period, question.scope.team
     if team is None:
-        return PlatformDay.objects.filter(question.where(), day__gte=period.first, day__lte=period.last)
+        return _of_the_platform(question).objects.filter(question.where(), day__gte=period.first, day__lte=period.last)
     return UsageDay.objects.filter(question.where(), team=team, day__gte=period.first, day__lte=period.last)
+
+
+def _of_the_platform(question: Question) -> type[PlatformDay | PlatformModelDay | PlatformTeamDay]:
+    """The narrowest level that can tell: of a year, the one that has all has too many rows."""
+    asked = {column for column, values in question.filters.columns().items() if values}
+    asked |= {COLUMNS[question.group]} if question.group in COLUMNS else set()
+    if asked <= {"team_id"}:
+        return PlatformTeamDay
+    return PlatformDay if "team_id" in asked else PlatformModelDay
 
 
 def quarters(question: Question) -> QuerySet[UsageQuarter]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Model, Q, Sum
 
 from billing.ledger.histograms import percentile
-from billing.models import ENDED_WELL
+from billing.models import ENDED_WELL, RollUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +105,15 @@ def _percentiles(packed: int) -> Percentiles:
     return Percentiles(percentile(packed, 0.5), percentile(packed, 0.95), percentile(packed, 0.99))
 
 
-# For `annotate` and `aggregate` over any level of roll-ups; `sums_of` reads the row that comes of it.
+# For `annotate` and `aggregate` over a level of roll-ups that tells outcomes; `sums_of` reads the row that comes of it.
 ANNOTATIONS: dict[str, Any] = {f"sum_{name}": Sum(name) for name in SUMMED} | {
     "sum_errors": Sum("requests", filter=~Q(outcome__in=ENDED_WELL), default=0)
 }
+
+
+def annotations(level: type[Model]) -> dict[str, Any]:
+    """For any level: those that do not tell outcomes apart have counted the errors."""
+    return ANNOTATIONS if issubclass(level, RollUp) else ANNOTATIONS | {"sum_errors": Sum("errors")}
 
 
 def sums_of(row: dict[str, Any]) -> Sums:
