@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import (
     BooleanField,
     CharField,
@@ -33,6 +33,7 @@ from billing.usage.periods import DAY, Period
 from billing.usage.questions import COLUMNS, Compared, Group, Metric, Question, days, quarters
 from billing.usage.sums import NAMES, NONE, UNMEASURED, Latency, Sums, annotations
 
+MEMORY = "32MB"  # groups of a year, each with two histograms, that would else be sorted on disk: 350 ms in place of 200
 SHOWN = 50  # series of their own; the rest are "others"
 WEIGHTS = {
     Metric.TOKENS: "sum_prompt_tokens + sum_completion_tokens",
@@ -95,7 +96,8 @@ def read(question: Question, begins: tuple[Moment, ...], *, now: datetime) -> Re
         sums=_SUMS,
     )
     reading = Reading()
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL work_mem = '{MEMORY}'")
         cursor.execute(statement, [param for _, params in parts for param in params])
         for row in cursor.fetchall():
             _take(reading, row)
