@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from babel.dates import get_timezone_location
 from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent
 from django.conf import settings
 from django.utils import formats
@@ -138,13 +139,17 @@ def _checked(checked: Checked, read_at: datetime) -> str:
 
 
 def zone_in_words(at: datetime, zone: str) -> str:
+    """By its city, as people call it, with what the clocks differ by on the day."""
     if zone == "UTC":
         return zone
     offset = at.strftime("%z")
-    return _("time of %(zone)s (UTC%(offset)s)") % {
-        "zone": zone.replace("_", " "),
-        "offset": f"{offset[:3]}:{offset[3:]}",
-    }
+    hours, minutes = offset[:3], offset[3:]
+    said = f"{hours[0]}{int(hours[1:])}" if minutes == "00" else f"{hours}:{minutes}"
+    return _("time of %(zone)s (UTC%(offset)s)") % {"zone": city(zone), "offset": said}
+
+
+def city(zone: str) -> str:
+    return get_timezone_location(zone, locale=locale(), return_city=True)
 
 
 def days_in_words(period: Period) -> str:

@@ -165,7 +165,8 @@ def hues(keys: Iterable[str], wanted: Iterable[int] = ()) -> list[int]:
 
     Who comes first by name keeps the shared one, so that an order by size does not move colours.
     """
-    keys, own = list(keys), dict(zip(keys, wanted, strict=False))
+    keys = list(keys)
+    own = dict(zip(keys, wanted, strict=False))
     taken: dict[str, int] = {}
     for key in sorted(set(keys), key=lambda key: (not own.get(key), key)):
         if key:

@@ -81,6 +81,7 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "lines": _lines(report, shown, links),
         "bucket_label": _bucket_label(question.bucket),
         "breakdown_title": captions.breakdown_title(question.group),
+        "shows_keys": question.scope.team is not None,
         "by_type": question.group == Group.TOKENS,
         "heads": breakdown.heads(report, links),
         "rows": breakdown.rows(report, links, hues),
@@ -200,7 +201,7 @@ def _unreported(report: Report) -> str:
     for label, told in ((_("cached input"), total.cached_reported), (_("reasoning"), total.reasoning_reported)):
         if 0 < told < total.requests:
             words = {"type": label, "told": captions.whole(told), "all": captions.whole(total.requests)}
-            said.append(_("%(type)s: reported for %(told)s of %(all)s requests.") % words)
+            said.append(_("Of %(all)s requests, %(told)s have a count of: %(type)s.") % words)
     return " ".join(said)
 
 
