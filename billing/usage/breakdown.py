@@ -60,6 +60,7 @@ class Row:
     hue: int = 0
     width: str = ""
     part: str = ""
+    tokens: str = ""
     read: str = ""
     written: str = ""
     requests: str = ""
@@ -76,7 +77,12 @@ class Row:
 
 def heads(report: Report, links: Links) -> list[Head]:
     if report.group == Group.TOKENS:
-        return [Head(name, label, "") for name, label in _labels(report).items() if name in {"name", "share", "change"}]
+        labels = _labels(report)
+        shown = {"name": labels["name"], "share": labels["share"], "tokens": _("Tokens")}
+        return [
+            Head(name, label, "")
+            for name, label in (shown | {"change": labels["change"]} if report.compared else shown).items()
+        ]
     by, down = _sorting(report.question.sort)
     return [
         Head(
@@ -171,6 +177,7 @@ def _worded(report: Report, label: str, sums: Sums, before: Sums, latency: Laten
     wait = latency.first_token_p95
     return Row(
         label=label,
+        tokens=captions.whole(sums.tokens),
         read=captions.whole(sums.prompt_tokens),
         written=captions.whole(sums.completion_tokens),
         requests=captions.whole(sums.requests),

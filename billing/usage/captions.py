@@ -2,9 +2,11 @@
 
 from datetime import datetime
 from decimal import Decimal
+from functools import cache, lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from babel.dates import get_timezone_location
 from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent
 from django.conf import settings
 from django.utils import formats
@@ -20,6 +22,7 @@ NOTABLE = 0.4  # a series with this share of the whole is named in the heading
 MILLION = 1_000_000  # from here on, Spanish and French say "of tokens"
 LEAST_CHANGE = 0.005  # a smaller part is no change
 LEAST = 0.001  # the smallest share that is told
+WHOLE_PERCENT, TENTH_OF_PERCENT = Decimal("0.01"), Decimal("0.001")
 SMALL = Decimal("0.01")  # money below this gets more decimals
 
 
@@ -138,13 +141,17 @@ def _checked(checked: Checked, read_at: datetime) -> str:
 
 
 def zone_in_words(at: datetime, zone: str) -> str:
+    """By its city, as people call it, with what the clocks differ by on the day."""
     if zone == "UTC":
         return zone
     offset = at.strftime("%z")
-    return _("time of %(zone)s (UTC%(offset)s)") % {
-        "zone": zone.replace("_", " "),
-        "offset": f"{offset[:3]}:{offset[3:]}",
-    }
+    hours, minutes = offset[:3], offset[3:]
+    said = f"{hours[0]}{int(hours[1:])}" if minutes == "00" else f"{hours}:{minutes}"
+    return _("time of %(zone)s (UTC%(offset)s)") % {"zone": city(zone), "offset": said}
+
+
+def city(zone: str) -> str:
+    return get_timezone_location(zone, locale=locale(), return_city=True)
 
 
 def days_in_words(period: Period) -> str:
@@ -209,11 +216,6 @@ def scale_label(number: float, metric: Metric, *, top: bool) -> str:
     return compact(number)
 
 
-def amount_of(number: float, metric: Metric) -> str:
-    """Short, for one who points at a bar."""
-    return money(Decimal(str(number))) if metric == Metric.COST else compact(number)
-
-
 def exact(number: float, metric: Metric) -> str:
     """For a table."""
     return money(Decimal(str(number))) if metric == Metric.COST else whole(int(number))
@@ -235,7 +237,13 @@ def compact_parts(number: float) -> tuple[str, str]:
 
 
 def whole(number: int) -> str:
-    return formats.number_format(number)
+    """As Django's `number_format` has it, a tenth of its time: tables are full of them."""
+    return f"{number:,}".replace(",", _grouping_sign(get_language() or settings.LANGUAGE_CODE))
+
+
+@cache
+def _grouping_sign(language: str) -> str:
+    return str(formats.get_format("THOUSAND_SEPARATOR", lang=language))
 
 
 def decimal(number: float) -> str:
@@ -246,7 +254,13 @@ def percent(part: float) -> str:
     """A tenth of a percent at the finest; what is less and not nothing is said to be less."""
     if 0 < part < LEAST / 2:
         return f"< {percent(LEAST)}"
-    return format_percent(part, format=None if part >= 0.1 or part == 0 else _one_decimal(), locale=locale())
+    whole_ones = part >= 0.1 or part == 0
+    return _percent(Decimal(part).quantize(WHOLE_PERCENT if whole_ones else TENTH_OF_PERCENT), whole_ones, locale())
+
+
+@lru_cache(maxsize=4096)
+def _percent(part: Decimal, whole_ones: bool, locale_: str) -> str:
+    return format_percent(part, format=None if whole_ones else _one_decimal(), locale=locale_)
 
 
 def _one_decimal() -> str:

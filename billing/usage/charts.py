@@ -24,6 +24,11 @@ class Bar:
     height: str
     title: str
 
+    @property
+    def box(self) -> str:
+        """Its place as attributes, which are numbers alone: markup as it stands, quicker than one by one."""
+        return f'x="{self.x}" y="{self.y}" width="{self.width}" height="{self.height}"'
+
 
 @dataclass(frozen=True, slots=True)
 class Stack:
@@ -152,8 +157,8 @@ def stacked(
 
 
 def merged(series: Sequence[Values], other: str) -> list[Values]:
-    """At most seven series and the rest as one, under an empty key."""
-    if len(series) <= SHOWN:
+    """At most seven series and the rest as one, under an empty key. What has none is the rest already."""
+    if len(series) <= SHOWN or (len(series) == SHOWN + 1 and not series[-1].key):
         return list(series)
     rest = series[SHOWN:]
     together = tuple(map(sum, zip(*(one.numbers for one in rest), strict=True)))
@@ -165,7 +170,8 @@ def hues(keys: Iterable[str], wanted: Iterable[int] = ()) -> list[int]:
 
     Who comes first by name keeps the shared one, so that an order by size does not move colours.
     """
-    keys, own = list(keys), dict(zip(keys, wanted, strict=False))
+    keys = list(keys)
+    own = dict(zip(keys, wanted, strict=False))
     taken: dict[str, int] = {}
     for key in sorted(set(keys), key=lambda key: (not own.get(key), key)):
         if key:

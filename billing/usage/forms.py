@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from billing.models import Origin, Outcome
+from billing.usage.captions import city
 from billing.usage.names import ERROR
 from billing.usage.periods import Period, last_days, last_month, this_month
 from billing.usage.questions import Bucket, Compared, Filters, Group, Metric, Question, Scope
@@ -125,7 +126,7 @@ class UsageForm(forms.Form):
         super().__init__(filled, use_required_attribute=False)
         self._scope, self._today, self._zone = scope, today, zone
         self._choices("group", [(group.value, GROUPS[group]) for group in scope.groups])
-        self._choices("zone", [("", _("Days of %s") % scope.zone.replace("_", " ")), ("UTC", _("Days of UTC"))])
+        self._choices("zone", [("", _("Days of %s") % city(scope.zone)), ("UTC", _("Days of UTC"))])
         self._choices("compare", [(Compared.BEFORE, ""), (Compared.WEEKDAYS, ""), (OFF, "")])
         self.zones = scope.team is not None and scope.zone != "UTC"  # whether there is anything to choose
 
@@ -200,13 +201,10 @@ class UsageForm(forms.Form):
         """How many days are compared depends on the period."""
         days = question.period.length
         before = ngettext("Compare with the day before", "Compare with the %(days)s days before", days)
-        weekdays = ngettext(
-            "Compare with the same weekday before", "Compare with %(days)s days on the same weekdays", days
-        )
         self._choices("compare", [
             (Compared.BEFORE, before % {"days": days}),
-            (Compared.WEEKDAYS, weekdays % {"days": days}),
-            (OFF, _("Compare with nothing")),
+            (Compared.WEEKDAYS, _("Compare on the same weekdays")),
+            (OFF, _("No comparison")),
         ])  # fmt: skip
 
     def _period(self) -> Period:

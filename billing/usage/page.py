@@ -50,10 +50,9 @@ class Line:
 
 
 def context(form: UsageForm, question: Question, links: Links, *, now: datetime) -> dict[str, Any]:
-    report = usage(question, now=now)
-    drawn = _drawn(report)
-    shown = charts.merged(drawn, others())
-    chart = _chart(report, drawn, shown, links)
+    report = usage(question, now=now, whole=False)
+    shown = _drawn(report)
+    chart = _chart(report, shown, links)
     hues = {one.key: stack.hue for one, stack in zip(shown, chart.stacks, strict=True) if one.key}
     refused = refused_calls(question)
     return {
@@ -81,6 +80,7 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "lines": _lines(report, shown, links),
         "bucket_label": _bucket_label(question.bucket),
         "breakdown_title": captions.breakdown_title(question.group),
+        "shows_keys": question.scope.team is not None,
         "by_type": question.group == Group.TOKENS,
         "heads": breakdown.heads(report, links),
         "rows": breakdown.rows(report, links, hues),
@@ -93,21 +93,22 @@ def _count(refused: list[Refused] | None) -> int | None:
 
 
 def _drawn(report: Report) -> list[charts.Values]:
-    """The series that have something of what is measured, most first, the others last."""
-    chosen = HUES.get(report.group, {})
-    return [
-        charts.Values(
-            one.label,
-            one.key,
-            tuple(float(amount(sums, report.metric)) for sums in one.buckets),
-            chosen.get(one.key, 0),
-        )
-        for one in report.series
-        if amount(one.total, report.metric)
+    """The series that have something of what is measured, most first, and what all the others come to."""
+    chosen, metric = HUES.get(report.group, {}), report.metric
+    first = [one for one in report.series[: charts.SHOWN] if not one.others and amount(one.total, metric)]
+    drawn = [
+        charts.Values(one.label, one.key, tuple(amount(sums, metric) for sums in one.buckets), chosen.get(one.key, 0))
+        for one in first
     ]
+    if len(first) == sum(1 for one in report.series if amount(one.total, metric)):
+        return drawn
+    rest = tuple(
+        amount(sums, metric) - sum(one.numbers[place] for one in drawn) for place, sums in enumerate(report.buckets)
+    )
+    return [*drawn, charts.Values(others(), "", rest)]
 
 
-def _chart(report: Report, drawn: list[charts.Values], shown: list[charts.Values], links: Links) -> charts.Chart:
+def _chart(report: Report, shown: list[charts.Values], links: Links) -> charts.Chart:
     metric = report.metric
     names, until = axes.names(report), ends(report.moments, report.period)
     columns = [
@@ -124,19 +125,19 @@ def _chart(report: Report, drawn: list[charts.Values], shown: list[charts.Values
     ]
     return charts.stacked(
         columns,
-        drawn,
+        shown,
         running=report.running,
         write=lambda number, top: captions.scale_label(number, metric, top=top),
         other=others(),
         whole=metric != Metric.COST,
-        before=[float(amount(sums, metric)) for sums in report.buckets_before] if report.compared else (),
+        before=[amount(sums, metric) for sums in report.buckets_before] if report.compared else (),
     )
 
 
 def _reading(name: str, parts: list[tuple[str, float]], metric: Metric) -> str:
     """What a bar says when it is pointed at: its whole, and each series that has something, as they are stacked."""
-    told = [f"{label}: {captions.amount_of(number, metric)}" for label, number in reversed(parts) if number]
-    whole = captions.amount_of(sum(number for _, number in parts), metric)
+    told = [f"{label}: {captions.exact(number, metric)}" for label, number in reversed(parts) if number]
+    whole = captions.exact(sum(number for _, number in parts), metric)
     return "\n".join([f"{name} · {whole}", *told])
 
 
@@ -200,7 +201,7 @@ def _unreported(report: Report) -> str:
     for label, told in ((_("cached input"), total.cached_reported), (_("reasoning"), total.reasoning_reported)):
         if 0 < told < total.requests:
             words = {"type": label, "told": captions.whole(told), "all": captions.whole(total.requests)}
-            said.append(_("%(type)s: reported for %(told)s of %(all)s requests.") % words)
+            said.append(_("Of %(all)s requests, %(told)s have a count of: %(type)s.") % words)
     return " ".join(said)
 
 

@@ -35,6 +35,7 @@ from billing.usage.sums import NAMES, NONE, UNMEASURED, Latency, Sums, annotatio
 
 MEMORY = "32MB"  # groups of a year, each with two histograms, that would else be sorted on disk: 350 ms in place of 200
 SHOWN = 50  # series of their own; the rest are "others"
+DRAWN = 7  # of them, those that a chart tells apart; of the rest it needs no sums by bucket
 WEIGHTS = {
     Metric.TOKENS: "sum_prompt_tokens + sum_completion_tokens",
     Metric.REQUESTS: "sum_requests",
@@ -76,23 +77,28 @@ ranked AS (
     ) AS rank FROM part GROUP BY series
 ),
 named AS (
-    SELECT part.*, CASE WHEN rank <= {shown} THEN part.series::text END AS name FROM part JOIN ranked USING (series)
+    SELECT part.*, CASE WHEN rank <= {shown} THEN part.series::text END AS name,
+        CASE WHEN rank <= {drawn} THEN part.series::text END AS bar
+    FROM part JOIN ranked USING (series)
 )
-SELECT earlier, place, name, grouping(place) = 0, grouping(name) = 0, max(last),
-    CASE WHEN grouping(place, name) > 0 THEN sum(sum_ttft) END,
-    CASE WHEN grouping(place, name) = 3 THEN sum(sum_duration) END,
+SELECT earlier, place, coalesce(name, bar), grouping(place) = 0, grouping(name, bar) < 3, max(last),
+    CASE WHEN grouping(bar) = 1 THEN sum(sum_ttft)::text END,
+    CASE WHEN grouping(place, name, bar) = 7 THEN sum(sum_duration)::text END,
     {sums}
-FROM named GROUP BY GROUPING SETS ((earlier, place, name), (earlier, place), (earlier, name), (earlier))
-HAVING NOT (earlier AND grouping(place, name) = 0)
-"""  # `grouping` is a number of bits, one where the column was added up over
+FROM named GROUP BY GROUPING SETS ((earlier, place, bar), (earlier, place), (earlier, name), (earlier))
+HAVING NOT (earlier AND grouping(bar) = 0)
+"""  # `grouping` is a number of bits, one where the column was added up over. Histograms as text: psycopg's Decimals of
+# a thousand digits take two milliseconds each to become numbers.
 
 
-def read(question: Question, begins: tuple[Moment, ...], *, now: datetime) -> Reading:
+def read(question: Question, begins: tuple[Moment, ...], *, now: datetime, drawn: int = SHOWN) -> Reading:
+    """`drawn`: of how many series the sums by bucket are wanted. Those of the rest are under None."""
     parts = [_part(table, question.group) for table in _tables(question, begins, now)]
     statement = _READ.format(
         parts=" UNION ALL ".join(f"({sql})" for sql, _ in parts),
         weight=WEIGHTS[question.metric],
         shown=SHOWN,
+        drawn=drawn,
         sums=_SUMS,
     )
     reading = Reading()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from django.db.models import Sum
+from django.db.models import F, Sum, Value
 from django.utils.translation import gettext as _
 
 from billing.ledger.refusals import Refused
@@ -27,7 +27,9 @@ def refused_calls(question: Question) -> list[Refused] | None:
     """Most first. None where the question filters by what they do not have: a model that answered, or an outcome."""
     if question.filters.models or question.filters.outcomes:
         return None
-    found = refusals(question).values_list("key_id", "code", "reason").annotate(number=Sum("count"))
+    # What a team's keys are called is the team's business, not the platform's.
+    key = Value(0) if question.scope.team is None else F("key_id")
+    found = refusals(question).annotate(key=key).values_list("key", "code", "reason").annotate(number=Sum("count"))
     return sorted((Refused(*row) for row in found), key=lambda one: (-one.count, one.code, one.reason, one.key_id))
 
 

@@ -10,7 +10,7 @@ from billing.usage.buckets import Moment, moments, running
 from billing.usage.names import labels
 from billing.usage.periods import Period
 from billing.usage.questions import Compared, Group, Metric, Question
-from billing.usage.reading import Active, Found, Reading, active, read
+from billing.usage.reading import DRAWN, SHOWN, Active, Found, Reading, active, read
 from billing.usage.sums import NONE, UNMEASURED, Latency, Sums
 
 OTHERS = ""  # the key of what is not among the first series, and the label that says so is `others()`
@@ -77,10 +77,13 @@ class Report:
         return running(self.moments, self.period, self.read_at)
 
 
-def usage(question: Question, *, now: datetime) -> Report:
-    """A year has at most fifty series, and what is left as one more, so that totals stay whole."""
+def usage(question: Question, *, now: datetime, whole: bool = True) -> Report:
+    """A year has at most fifty series, and what is left as one more, so that totals stay whole.
+
+    Not `whole`: only the first seven have their buckets, which is what a chart draws, and much less to read.
+    """
     begins = moments(question.period, question.bucket)
-    reading = read(question, begins, now=now)
+    reading = read(question, begins, now=now, drawn=SHOWN if whole else DRAWN)
     length = range(len(begins))
     return Report(
         question=question,
