@@ -3,12 +3,13 @@ from django.urls import path
 from billing.budgets import views as budget_views
 from billing.limits import views as limit_views
 from billing.prices import views as price_views
-from billing.usage import request_views, views
+from billing.usage import request_views, section_views, views
 
 app_name = "billing"
 urlpatterns = [
     path("t/<slug:slug>/usage/", views.usage_page, name="usage"),
     path("t/<slug:slug>/usage.csv", views.usage_csv, name="usage-csv"),
+    path("t/<slug:slug>/usage/hours/", section_views.hours, name="usage-hours"),
     path("t/<slug:slug>/usage/week/", views.team_week, name="team-week"),
     path("t/<slug:slug>/budget/", budget_views.budget_page, name="budget"),
     path("t/<slug:slug>/budget/card/", budget_views.budget_card, name="budget-card"),

@@ -12,17 +12,14 @@ from accounts.access import team_for
 from accounts.models import ApiKey, Team
 from billing.budgets import words as budget_words
 from billing.budgets.monthly import budgets_of_key
-from billing.ledger.refusals import Refused, refused
 from billing.limits.tiers import bounds_of_key
 from billing.limits.words import phrases
 from billing.usage import captions, charts
 from billing.usage.exports import plain, write_csv
 from billing.usage.forms import UsageForm
 from billing.usage.questions import Group, Metric, Question, Scope
-from billing.usage.refusal_captions import refused_in_words, why_refused
-from billing.usage.reports import NONE, Report, Sums, key_labels, usage, week_of_key, week_of_team
-
-REFUSED_SHOWN = 20  # keys and reasons
+from billing.usage.reports import NONE, Report, Sums, usage, week_of_key, week_of_team
+from billing.usage.sections import sections
 
 
 @require_GET
@@ -84,9 +81,9 @@ def _report(team: Team, view: Question) -> Report:
 
 
 def _context(team: Team, form: UsageForm, view: Question) -> dict[str, Any]:
+    now = timezone.now()
     report = _report(team, view)
     columns = captions.columns(report)
-    refusals = refused(team, view.period, origin="".join(view.filters.origins))
     return {
         "shown": team,
         "form": form,
@@ -99,14 +96,11 @@ def _context(team: Team, form: UsageForm, view: Question) -> dict[str, Any]:
         "heading": captions.heading(report, view.metric),
         "description": captions.description(report, view.metric),
         "guessed": captions.guessed(report),
-        "speed": captions.speed(report),
-        "refused_said": refused_in_words(refusals),
-        "refusals": _refused_rows(team, refusals),
         "chart": _chart(report, view, columns),
         "table": [(column.title, sums) for column, sums in zip(columns, report.buckets, strict=True)],
         "rows": [_row(series.label, series.total, report.total) for series in report.series],
         "whole": _row(_("Total"), report.total, report.total),
-    }
+    } | sections(view, now=now)
 
 
 def _chart(report: Report, view: Question, columns: list[charts.Column]) -> charts.Chart:
@@ -156,24 +150,6 @@ def _row(label: str, sums: Sums, total: Sums) -> Row:
     cost = captions.money(sums.cost) if sums.priced_requests or sums.cost else _("no price")
     estimated = captions.percent(sums.estimated_tokens / sums.tokens) if sums.estimated_tokens and sums.tokens else ""
     return Row(label, sums, captions.percent(part), estimated, cost)
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedRow:
-    """How often the calls of a key were refused, and why, in words."""
-
-    key: str
-    why: str
-    code: str
-    count: int
-
-
-def _refused_rows(team: Team, found: list[Refused]) -> list[RefusedRow]:
-    """The most frequent ones, and what the others come to."""
-    shown, others = found[:REFUSED_SHOWN], sum(one.count for one in found[REFUSED_SHOWN:])
-    labels = key_labels(team, {one.key_id for one in shown}) if shown else {}
-    rows = [RefusedRow(labels[one.key_id], why_refused(one.code, one.reason), one.code, one.count) for one in shown]
-    return [*rows, RefusedRow(_("others"), "", "", others)] if others else rows
 
 
 def _group_label(group: Group) -> str:

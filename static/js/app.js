@@ -4,3 +4,4 @@ import "./menus.js";
 import "./dialogs.js";
 import "./toasts.js";
 import "./swaps.js";
+import "./charts.js";

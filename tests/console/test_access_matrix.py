@@ -45,6 +45,7 @@ GET = {
     "accounts:key-first-use": (DOOR, 404, 403, 404, 200),
     "billing:usage": (DOOR, 404, 200, 200, 200),
     "billing:usage-csv": (DOOR, 404, 200, 200, 200),
+    "billing:usage-hours": (DOOR, 404, 200, 200, 200),
     "billing:key-usage": (DOOR, 404, 200, 200, 200),
     "billing:team-week": (DOOR, 404, 200, 200, 200),
     "billing:prices": (DOOR, 404, 404, 404, 200),

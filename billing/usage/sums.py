@@ -1,0 +1,120 @@
+"""What roll-ups are added up to: tokens, requests and cost, and how long answers took."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Q, Sum
+
+from billing.ledger.histograms import percentile
+from billing.models import ENDED_WELL
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """`…_reported`: requests whose engine told such tokens, if only zero. Where none did, none are known."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_reported: int = 0
+    cached_reported: int = 0
+    estimated_tokens: int = 0
+    priced_requests: int = 0
+    cost: Decimal = Decimal(0)
+    errors: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def reasoning(self) -> int | None:
+        """Tokens; None where no engine reported any."""
+        return self.reasoning_tokens if self.reasoning_reported else None
+
+    @property
+    def cached(self) -> int | None:
+        return self.cached_tokens if self.cached_reported else None
+
+    @property
+    def error_share(self) -> float:
+        return self.errors / self.requests if self.requests else 0.0
+
+    @property
+    def estimated_share(self) -> float:
+        """Of the tokens, those that are no engine's own count."""
+        return self.estimated_tokens / self.tokens if self.tokens else 0.0
+
+    @property
+    def priced(self) -> bool:
+        """Whether a cost is known: where no price was in force there is none, which is not the same as 0."""
+        return bool(self.priced_requests or self.cost)
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(*(getattr(self, name) + getattr(other, name) for name in NAMES))
+
+    def __sub__(self, other: "Sums") -> "Sums":
+        return Sums(*(getattr(self, name) - getattr(other, name) for name in NAMES))
+
+
+NAMES = tuple(field.name for field in fields(Sums))
+SUMMED = NAMES[:-1]  # columns of the roll-ups; errors are told by the outcome
+NONE = Sums()
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Milliseconds, interpolated: off by less than a fifth (`billing.ledger.histograms`). None: nothing measured."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Histograms, to be added up, of the time until the first token and until the end."""
+
+    ttft: int = 0
+    duration: int = 0
+
+    def __add__(self, other: "Latency") -> "Latency":
+        return Latency(self.ttft + other.ttft, self.duration + other.duration)
+
+    @property
+    def of_first_token(self) -> Percentiles:
+        return _percentiles(self.ttft)
+
+    @property
+    def of_whole(self) -> Percentiles:
+        return _percentiles(self.duration)
+
+    @property
+    def first_token_p95(self) -> float | None:
+        return percentile(self.ttft, 0.95)
+
+
+UNMEASURED = Latency()
+
+
+def _percentiles(packed: int) -> Percentiles:
+    return Percentiles(percentile(packed, 0.5), percentile(packed, 0.95), percentile(packed, 0.99))
+
+
+# For `annotate` and `aggregate` over any level of roll-ups; `sums_of` reads the row that comes of it.
+ANNOTATIONS: dict[str, Any] = {f"sum_{name}": Sum(name) for name in SUMMED} | {
+    "sum_errors": Sum("requests", filter=~Q(outcome__in=ENDED_WELL), default=0)
+}
+
+
+def sums_of(row: dict[str, Any]) -> Sums:
+    sums: dict[str, Any] = {name: row[f"sum_{name}"] or 0 for name in NAMES}
+    return Sums(**sums)
+
+
+def added(sums: Sequence[Sums]) -> Sums:
+    return sum(sums, NONE)
