@@ -3,7 +3,7 @@ from django.urls import path
 from billing.budgets import views as budget_views
 from billing.limits import views as limit_views
 from billing.prices import views as price_views
-from billing.usage import request_views, views
+from billing.usage import request_views, section_views, views
 
 app_name = "billing"
 urlpatterns = [
@@ -11,6 +11,7 @@ urlpatterns = [
     path("t/<slug:slug>/usage.csv", views.usage_file, {"form": "csv"}, name="usage-csv"),
     path("t/<slug:slug>/usage.json", views.usage_file, {"form": "json"}, name="usage-json"),
     path("t/<slug:slug>/usage.xlsx", views.usage_file, {"form": "xlsx"}, name="usage-xlsx"),
+    path("t/<slug:slug>/usage/hours/", section_views.hours, name="usage-hours"),
     path("t/<slug:slug>/usage/week/", views.team_week, name="team-week"),
     path("t/<slug:slug>/budget/", budget_views.budget_page, name="budget"),
     path("t/<slug:slug>/budget/card/", budget_views.budget_card, name="budget-card"),

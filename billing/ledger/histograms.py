@@ -7,7 +7,7 @@ A histogram is one number: the count of bucket b stands in its decimal digits 12
 adds them bucket by bucket, which PostgreSQL's `numeric` does in C, in `sum()` as in `+` (docs/decisions.md).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 GROWTH = 2**0.25  # a bucket's upper bound by its lower one, but for rounding to whole milliseconds
@@ -22,12 +22,11 @@ _EDGES = tuple(pairwise((0, *BOUNDS, BOUNDS[-1] + 1)))
 
 def counts(packed: int) -> Iterator[tuple[int, int]]:
     """The buckets that hold something, as (bucket, requests), lowest first."""
-    bucket = 0
-    while packed:
-        packed, count = divmod(packed, _PLACE)
+    digits = str(packed)
+    for bucket, end in enumerate(range(len(digits), 0, -DIGITS)):
+        count = int(digits[max(end - DIGITS, 0) : end])
         if count:
             yield bucket, count
-        bucket += 1
 
 
 def size(packed: int) -> int:
@@ -35,19 +34,38 @@ def size(packed: int) -> int:
     return sum(count for _, count in counts(packed))
 
 
-def percentile(packed: int, share: float) -> float | None:
-    """Milliseconds within which `share` (0 to 1) of the requests were done, interpolated inside one bucket.
+def percentiles(packed: int, shares: Sequence[float]) -> list[float | None]:
+    """Milliseconds within which each share (0 to 1, rising) of the requests was done, interpolated inside one bucket.
 
     Off by less than GROWTH - 1 of the exact value, which is the one at place ⌈share · n⌉. Above the last bound, that
     bound. None: nothing was measured.
     """
-    left = share * size(packed)
-    for bucket, count in counts(packed):
-        if count >= left:
-            low, above = _EDGES[bucket]
-            return low + (above - 1 - low) * max(left, 1) / count
-        left -= count
-    return None
+    filled = list(counts(packed))
+    whole = sum(count for _, count in filled)
+    found: list[float | None] = []
+    before, place = 0, 0  # the requests in the buckets below, and the bucket looked at
+    for share in shares:
+        wanted = share * whole
+        while place < len(filled) and before + filled[place][1] < wanted:
+            before += filled[place][1]
+            place += 1
+        if place == len(filled):
+            found.append(None)
+            continue
+        bucket, count = filled[place]
+        low, above = _EDGES[bucket]
+        found.append(low + (above - 1 - low) * max(wanted - before, 1) / count)
+    return found
+
+
+def percentile(packed: int, share: float) -> float | None:
+    """One of `percentiles`."""
+    return percentiles(packed, (share,))[0]
+
+
+def total(packed: int) -> float:
+    """Milliseconds of all requests together, each taken to be in the middle of its bucket: off as a percentile is."""
+    return sum(count * (_EDGES[bucket][0] + _EDGES[bucket][1] - 1) / 2 for bucket, count in counts(packed))
 
 
 def packed(bucket: int, count: int = 1) -> int:

@@ -1,27 +1,21 @@
-"""Refused calls in PostgreSQL: the only writer of their two tables, and what a team sees of them.
+"""Refused calls in PostgreSQL: the only writer of their two tables. `billing.usage.endings` reads them for pages.
 
 Rows come from the spool, as those of the log do. A row that is there already raises no sum, so however often a file of
 the spool is shipped, each refusal counts once.
 """
 
 import logging
-from collections import defaultdict
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DataError, IntegrityError, connection, transaction
-from django.db.models import Sum
 from django.utils import timezone
 from psycopg import sql
 
-from accounts.models import Team
 from billing.ids import first_id, moment
 from billing.ledger.rows import LAST_YEAR, text
 from billing.models import Refusal as RefusalRow
-from billing.models import RefusedQuarter
 from billing.records import Refusal
-from billing.usage.periods import Period
 
 logger = logging.getLogger(__name__)
 
@@ -71,33 +65,6 @@ def forget_old() -> None:
         RefusalRow.objects.filter(pk__in=ids).delete()
         if len(ids) < PORTION:
             return
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """How often the calls of one key were refused for one reason. `key_id` 0: the chat, and calls without a key."""
-
-    key_id: int
-    code: str
-    reason: str
-    count: int
-
-
-def refused(team: Team, period: Period, *, origin: str = "") -> list[Refused]:
-    """In the period, most first."""
-    rows = RefusedQuarter.objects.filter(team=team, bucket__gte=period.begin, bucket__lt=period.end)
-    if origin:
-        rows = rows.filter(origin=origin)
-    found = rows.values_list("key_id", "code", "reason").annotate(number=Sum("count"))
-    return sorted((Refused(*row) for row in found), key=lambda one: (-one.count, one.code, one.reason, one.key_id))
-
-
-def by_reason(found: list[Refused]) -> list[tuple[str, str, int]]:
-    """Code, reason and count, most first."""
-    sums: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for one in found:
-        sums[one.code, one.reason] += one.count
-    return sorted(((*which, count) for which, count in sums.items()), key=lambda one: (-one[2], one[:2]))
 
 
 def differing() -> int:

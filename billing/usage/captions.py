@@ -181,22 +181,6 @@ def guessed(report: Report) -> str:
     }
 
 
-def speed(report: Report) -> list[str]:
-    """How long answers took, a sentence each for the first token and the whole; nothing where nothing was measured."""
-    first, whole_ = report.latency.of_first_token, report.latency.of_whole
-    told = {
-        _("First token: after approx. %(p50)s for half of them, %(p95)s for 95 in 100, %(p99)s for 99 in 100."): first,
-        _(
-            "Whole answer: after approx. %(p50)s for half of them, %(p95)s for 95 in 100, %(p99)s for 99 in 100."
-        ): whole_,
-    }
-    return [
-        words % {"p50": seconds(found.p50), "p95": seconds(found.p95 or 0), "p99": seconds(found.p99 or 0)}
-        for words, found in told.items()
-        if found.p50 is not None
-    ]
-
-
 def seconds(milliseconds: float) -> str:
     """No more figures than an interpolated one has."""
     if milliseconds < 1000:

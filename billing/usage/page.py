@@ -6,7 +6,6 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from billing.ledger.refusals import Refused
 from billing.usage import axes, breakdown, captions, charts, filters
 from billing.usage.buckets import Moment, ends
 from billing.usage.empty import why_empty
@@ -15,9 +14,9 @@ from billing.usage.forms import UsageForm
 from billing.usage.links import Links
 from billing.usage.periods import DAY
 from billing.usage.questions import Bucket, Group, Metric, Question
-from billing.usage.refusal_captions import refused_in_words
-from billing.usage.refused import refused_calls, refused_rows
+from billing.usage.refused import refused
 from billing.usage.reports import Report, amount, others, usage
+from billing.usage.sections import sections
 
 # Where the colours of a kind are chosen. Models, keys, people and teams have those that their names decide.
 HUES = {
@@ -54,7 +53,6 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
     shown = _drawn(report)
     chart = _chart(report, shown, links)
     hues = {one.key: stack.hue for one, stack in zip(shown, chart.stacks, strict=True) if one.key}
-    refused = refused_calls(question)
     return {
         "form": form,
         "question": question,
@@ -66,30 +64,22 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "filters_said": filters.in_words(question),
         "kept": _kept(links),
         "empty": why_empty(report, links),
-        "figures": [(figure, _detail(figure, question, links)) for figure in figures(report, _count(refused))],
+        "figures": [(figure, _detail(figure, question, links)) for figure in figures(report, refused(question))],
         "heading": captions.heading(report),
         "description": captions.description(report),
         "guessed": captions.guessed(report),
         "unreported": _unreported(report),
-        "speed": captions.speed(report),
-        "refused_said": refused_in_words(refused or []),
-        "refusals": refused_rows(question, refused or []),
         "chart": chart,
         "legend": [_legend(one, stack, report, links) for one, stack in zip(shown, chart.stacks, strict=True)],
         "columns": [one.name for one in shown],
         "lines": _lines(report, shown, links),
         "bucket_label": _bucket_label(question.bucket),
         "breakdown_title": captions.breakdown_title(question.group),
-        "shows_keys": question.scope.team is not None,
         "by_type": question.group == Group.TOKENS,
         "heads": breakdown.heads(report, links),
         "rows": breakdown.rows(report, links, hues),
         "whole": breakdown.whole(report, links),
-    }
-
-
-def _count(refused: list[Refused] | None) -> int | None:
-    return None if refused is None else sum(one.count for one in refused)
+    } | sections(question, now=now, state=links.state)
 
 
 def _drawn(report: Report) -> list[charts.Values]:

@@ -13,7 +13,15 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from accounts.models import Team
-from billing.models import PlatformDay, PlatformModelDay, PlatformTeamDay, RefusedQuarter, UsageDay, UsageQuarter
+from billing.models import (
+    PlatformDay,
+    PlatformModelDay,
+    PlatformTeamDay,
+    RefusedQuarter,
+    TeamQuarter,
+    UsageDay,
+    UsageQuarter,
+)
 from billing.usage.periods import Period
 
 
@@ -164,17 +172,24 @@ class Question:
         return found
 
 
-def days(question: Question) -> QuerySet[Any]:
-    """Roll-ups by day of the question's rows: a team's, or the platform's in the installation's time zone."""
+def days(question: Question, *columns: str) -> QuerySet[Any]:
+    """Roll-ups by day of the question's rows: a team's, or the platform's in the installation's time zone.
+
+    `columns`: what the reader tells apart besides the question's group.
+    """
     period, team = question.period, question.scope.team
     if team is None:
-        return _of_the_platform(question).objects.filter(question.where(), day__gte=period.first, day__lte=period.last)
+        return _of_the_platform(question, columns).objects.filter(
+            question.where(), day__gte=period.first, day__lte=period.last
+        )
     return UsageDay.objects.filter(question.where(), team=team, day__gte=period.first, day__lte=period.last)
 
 
-def _of_the_platform(question: Question) -> type[PlatformDay | PlatformModelDay | PlatformTeamDay]:
+def _of_the_platform(
+    question: Question, columns: tuple[str, ...]
+) -> type[PlatformDay | PlatformModelDay | PlatformTeamDay]:
     """The narrowest level that can tell: of a year, the one that has all has too many rows."""
-    asked = {column for column, values in question.filters.columns().items() if values}
+    asked = {column for column, values in question.filters.columns().items() if values} | set(columns)
     asked |= {COLUMNS[question.group]} if question.group in COLUMNS else set()
     if asked <= {"team_id"}:
         return PlatformTeamDay
@@ -186,6 +201,14 @@ def quarters(question: Question) -> QuerySet[UsageQuarter]:
     period, team = question.period, question.scope.team
     rows = UsageQuarter.objects.filter(question.where(), bucket__gte=period.begin, bucket__lt=period.end)
     return rows if team is None else rows.filter(team=team)
+
+
+def hours(question: Question) -> QuerySet[Any]:
+    """As `quarters`, for who tells nothing apart but time: from the narrow level, where nothing is filtered."""
+    scope, period = question.scope, question.period
+    if scope.team is None or scope.key_id is not None or scope.member_id is not None or question.filters:
+        return quarters(question)
+    return TeamQuarter.objects.filter(team=scope.team, bucket__gte=period.begin, bucket__lt=period.end)
 
 
 def refusals(question: Question) -> QuerySet[RefusedQuarter]:

@@ -1,24 +1,6 @@
 """Refused calls in words."""
 
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
-
-from billing.ledger.refusals import Refused, by_reason
-from billing.usage.captions import whole
-
-
-def refused_in_words(found: list[Refused]) -> str:
-    """“Refused: 12, of them 9 by …”: the most frequent reasons, so many that the sentence can be read."""
-    total = sum(one.count for one in found)
-    said = ngettext("%s call was refused", "%s calls were refused", total) % whole(total)
-    reasons = by_reason(found)
-    if not reasons:
-        return ""
-    if len(reasons) == 1:
-        return _("%(said)s: %(reason)s.") % {"said": said, "reason": why_refused(*reasons[0][:2])}
-    code, reason, count = reasons[0]
-    words = {"said": said, "count": whole(count), "reason": why_refused(code, reason)}
-    return _("%(said)s, of them %(count)s: %(reason)s.") % words
 
 
 def why_refused(code: str, reason: str) -> str:

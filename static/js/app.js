@@ -5,3 +5,4 @@ import "./dialogs.js";
 import "./toasts.js";
 import "./swaps.js";
 import "./print.js";
+import "./charts.js";

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Team, User
-from billing.ledger.refusals import KEPT, Refused, differing, forget_old, refused, write
+from billing.ledger.refusals import KEPT, differing, forget_old, write
 from billing.models import Refusal, RefusedQuarter
 from billing.spool import flood
 from billing.spool.file import read
 from billing.spool.folder import numbered
 from billing.spool.shipper import Shipper
 from billing.spool.writer import Spool
+from billing.usage.buckets import moments
+from billing.usage.endings import Refusals, Refused, refusals
 from billing.usage.periods import Period
+from billing.usage.questions import Filters, Question, Scope
 from tests.billing.traffic import a_final, a_refusal, a_start, milliseconds, now_ms
 from tests.factories import make_key
 
@@ -304,35 +308,45 @@ def test_a_period_has_the_teams_own_refusals_in_its_zone(red: Team, blue: Team) 
             a_refusal(blue.pk, at_ms=begin),
         ]
     )
-    limit = Refused(1, "rate_limit_exceeded", "key:requests-per-minute", 2)
-    assert refused(red, period) == [limit, Refused(0, "model_not_found", "", 1)]
-    assert refused(red, period, origin="api") == [limit]
+    asked = Question(Scope(red), period)
+    limit = Refused("rate_limit_exceeded", "key:requests-per-minute", (2,), 2, 1)
+    other = Refused("model_not_found", "", (1,), 1, 0)
+    assert found(asked) == Refusals((limit, other), ((1, 2), (0, 1)))
+    assert found(replace(asked, filters=Filters(origins=("api",)))) == Refusals((limit,), ((1, 2),))
+    assert found(replace(asked, scope=Scope(red, key_id=1))) == Refusals((limit,), ((1, 2),))
+    assert found(replace(asked, filters=Filters(keys=(0,)))) == Refusals((other,), ((0, 1),))
 
 
-def test_the_usage_page_shows_what_was_refused_with_key_and_reason(client: Client, bob: User, red: Team) -> None:
+def found(question: Question) -> Refusals:
+    return refusals(question, moments(question.period, question.bucket), now=question.period.end)
+
+
+def test_the_usage_page_shows_what_was_refused_with_reason_and_key(client: Client, bob: User, red: Team) -> None:
     key = make_key(red, name="nightly").key
     write([a_refusal(red.pk, key_id=key.pk) for _ in range(9)])
     write([a_refusal(red.pk, key_id=None, origin="chat", code="insufficient_quota", reason="") for _ in range(3)])
-    write([a_refusal(red.pk, key_id=key.pk, at_ms=milliseconds(timezone.now() - timedelta(days=40)))])
+    write([a_refusal(red.pk, key_id=key.pk, at_ms=milliseconds(timezone.now() - timedelta(days=90)))])
     client.force_login(bob)
-    html = client.get(reverse("billing:usage", args=[red.slug])).content.decode()
-    assert "12 calls were refused, of them 9: the key&#x27;s limit of requests a minute." in html
+    html = client.get(reverse("billing:usage", args=[red.slug]) + "?compare=before").content.decode()
     section = html[html.index('id="refused"') :]
-    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)]
-    assert rows[1:] == [
-        ["nightly", "the key&#x27;s limit of requests a minute", "<code>rate_limit_exceeded</code>", "9"],
-        ["Chat, without a key", "a budget or credit that is used up", "<code>insufficient_quota</code>", "3"],
+    heading = "12 calls were refused; most often: the key&#x27;s limit of requests a minute"
+    assert f'<h2 class="headline" id="refused-finding">{heading}</h2>' in section
+    rows = [
+        [re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)]
+        for row in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)
     ]
+    assert rows[:3] == [
+        ["Reason", "Calls", "Share", "Change"],
+        ["the key&#x27;s limit of requests a minute rate_limit_exceeded", "9", "75%", "↑ 9"],
+        ["a budget or credit that is used up insufficient_quota", "3", "25%", "↑ 3"],
+    ]
+    assert "Whose: nightly 9, Chat, without a key 3." in section
     client.cookies["language"] = "es"
     assert "Se rechazaron 12 llamadas" in client.get(reverse("billing:usage", args=[red.slug])).content.decode()
 
 
-def test_many_kinds_of_refusals_are_told_by_the_most_frequent_and_the_rest(
-    client: Client, bob: User, red: Team
-) -> None:
+def test_of_many_keys_those_are_named_that_were_refused_most(client: Client, bob: User, red: Team) -> None:
     write([a_refusal(red.pk, key_id=key, reason="") for key in range(1, 31) for _ in range(key)])
     client.force_login(bob)
     html = client.get(reverse("billing:usage", args=[red.slug])).content.decode()
-    section = html[html.index('id="refused"') :]
-    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)]
-    assert (len(rows), rows[1][0], rows[1][3], rows[-1]) == (22, "key 30", "30", ["others", "", "", "55"])
+    assert "Whose: key 30 30, key 29 29, key 28 28, key 27 27, key 26 26." in html

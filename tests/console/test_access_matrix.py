@@ -55,6 +55,7 @@ GET = {
     "billing:key-report-file": (DOOR, 404, 404, 404, 200),
     "billing:platform-usage": (DOOR, 404, 404, 404, 200),
     "billing:platform-usage-file": (DOOR, 404, 404, 404, 200),
+    "billing:usage-hours": (DOOR, 404, 200, 200, 200),
     "billing:key-usage": (DOOR, 404, 200, 200, 200),
     "billing:team-week": (DOOR, 404, 200, 200, 200),
     "billing:prices": (DOOR, 404, 404, 404, 200),

@@ -1,0 +1,199 @@
+"""How a budget of this month goes down day by day, and a credit; and by when it may be used up.
+
+Days are the team's. What was spent on them comes from the roll-ups by day, and adds up to what the account has settled:
+both are written with each row of the log, in one transaction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from django.db.models import F, Sum
+
+from accounts.models import Team
+from billing.budgets.credit import credit_of
+from billing.budgets.monthly import Standing, standings
+from billing.models import Budget, CreditEntry, Period, UsageDay
+from billing.usage.forecasts import SEEN, Day, Expected, forecast, reached
+from billing.usage.periods import DAY, midnight, whole_month
+from billing.usage.questions import Scope
+
+CREDIT_DAYS = 30  # to both sides of today
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Burndown:
+    """A budget over the days of its chart. Amounts are tokens or money.
+
+    `left` is what was left at the end of each day that is over, and now for today; reservations are not taken off.
+    `ahead` says of today and each day after it what may be used more by its end; empty where it is too early to say.
+    """
+
+    standing: Standing
+    days: tuple[date, ...]
+    first: int  # the place of the day on which it began
+    spent: tuple[Decimal, ...]  # of each day from `first` up to today
+    left: tuple[Decimal, ...]
+    today: int  # place
+    elapsed: float  # of today, 0 to 1
+    ahead: tuple[Expected, ...]
+
+    @property
+    def is_credit(self) -> bool:
+        return self.standing.renews is None
+
+    @property
+    def left_now(self) -> Decimal:
+        """What is not settled yet; running calls may hold a part of it."""
+        return self.standing.budget.amount - self.standing.spent
+
+    @property
+    def used_up_on(self) -> date | None:
+        """The first day at whose end nothing was left, if so until now."""
+        if self.left_now > 0:
+            return None
+        place = len(self.left)
+        while place > 0 and self.left[place - 1] <= 0:
+            place -= 1
+        return self.days[self.first + min(place, len(self.left) - 1)]
+
+    def reached_on(self, amounts: Sequence[float]) -> date | None:
+        """The day ahead on which these amounts, of the days ahead, come to what is left."""
+        place = reached(amounts, float(self.left_now))
+        return None if place is None else self.days[self.today + place]
+
+    @property
+    def likely_end(self) -> date | None:
+        return self.reached_on([one.likely for one in self.ahead])
+
+    @property
+    def earliest_end(self) -> date | None:
+        return self.reached_on([one.most for one in self.ahead])
+
+    @property
+    def latest_end(self) -> date | None:
+        return self.reached_on([one.least for one in self.ahead])
+
+
+def burndowns(scope: Scope, *, now: datetime) -> list[Burndown]:
+    """Of the scope's own budgets, and of a team's credit. The platform has none."""
+    team = scope.team
+    if team is None:
+        return []
+    budgets = Budget.objects.filter(
+        team=team, key=scope.key_id, member=scope.member_id, period=Period.MONTH
+    ).select_related("key", "member", "team")
+    standing = standings(budgets.order_by("unit"), team=team, now=now)
+    credit = credit_of(team, now=now) if scope.key_id is None and scope.member_id is None else None
+    if not standing and credit is None:
+        return []
+    today = now.astimezone(ZoneInfo(team.time_zone)).date()
+    spending = _spending(scope, team, today)
+    found = [_month(one, spending, now=now, team=team) for one in standing]
+    return [*found, _credit(credit.standing, spending, now=now, team=team)] if credit else found
+
+
+@dataclass(frozen=True, slots=True)
+class _Spending:
+    """By day, in tokens and money; absent days came to nothing."""
+
+    tokens: dict[date, Decimal]
+    money: dict[date, Decimal]
+
+    def of(self, standing: Standing) -> dict[date, Decimal]:
+        return self.tokens if standing.in_tokens else self.money
+
+
+def _spending(scope: Scope, team: Team, today: date) -> _Spending:
+    since = min(today.replace(day=1), today - DAY * max(SEEN, CREDIT_DAYS))
+    of_one = {"key_id": scope.key_id, "member_id": scope.member_id}
+    rows = UsageDay.objects.filter(
+        team=team,
+        day__gte=since,
+        day__lte=today,
+        **{name: value for name, value in of_one.items() if value is not None},
+    )
+    sums = rows.values_list("day").annotate(tokens=Sum(F("prompt_tokens") + F("completion_tokens")), money=Sum("cost"))
+    found = list(sums)
+    return _Spending(
+        {day: Decimal(tokens) for day, tokens, _money in found}, {day: money for day, _tokens, money in found}
+    )
+
+
+def _month(standing: Standing, spending: _Spending, *, now: datetime, team: Team) -> Burndown:
+    zone = ZoneInfo(team.time_zone)
+    today = now.astimezone(zone).date()
+    days = whole_month(today, zone).days
+    each = spending.of(standing)
+    spent = [each.get(day, ZERO) for day in days if day <= today]
+    left, rest = [], standing.budget.amount
+    for one in spent:
+        rest -= one
+        left.append(rest)
+    return _made(standing, days, spent, left, each, now=now, zone=zone)
+
+
+def _credit(standing: Standing, spending: _Spending, *, now: datetime, team: Team) -> Burndown:
+    """From what it is now backwards, since it began with entries and goes up with them."""
+    zone = ZoneInfo(team.time_zone)
+    today = now.astimezone(zone).date()
+    days = [today + DAY * number for number in range(-CREDIT_DAYS, CREDIT_DAYS + 1)]
+    begin = standing.budget.counts_from.astimezone(zone).date()
+    entered = _entered(team, midnight(days[0], zone), zone)
+    past = [day for day in days if begin <= day <= today]
+    left, rest = [], standing.budget.amount - standing.spent
+    for day in reversed(past):
+        left.append(rest)
+        rest += spending.money.get(day, ZERO) - entered.get(day, ZERO)
+    spent = [spending.money.get(day, ZERO) for day in past]
+    return _made(standing, days, spent, left[::-1], spending.money, now=now, zone=zone)
+
+
+def _entered(team: Team, since: datetime, zone: ZoneInfo) -> dict[date, Decimal]:
+    found: dict[date, Decimal] = {}
+    for at, amount in CreditEntry.objects.filter(team=team, at__gte=since).values_list("at", "amount"):
+        day = at.astimezone(zone).date()
+        found[day] = found.get(day, ZERO) + amount
+    return found
+
+
+def _made(
+    standing: Standing,
+    days: Sequence[date],
+    spent: Sequence[Decimal],
+    left: Sequence[Decimal],
+    each: dict[date, Decimal],
+    *,
+    now: datetime,
+    zone: ZoneInfo,
+) -> Burndown:
+    today = now.astimezone(zone).date()
+    begin, end = midnight(today, zone), midnight(today + timedelta(days=1), zone)
+    elapsed = (now - begin) / (end - begin)
+    place = days.index(today)
+    ahead = [Day(day.weekday(), 1.0) for day in days[place + 1 :]]
+    return Burndown(
+        standing=standing,
+        days=tuple(days),
+        first=place + 1 - len(left),
+        spent=tuple(spent),
+        left=tuple(left),
+        today=place,
+        elapsed=elapsed,
+        ahead=forecast(_whole_days(each, today), [Day(today.weekday(), 1 - elapsed), *ahead]),
+    )
+
+
+def _whole_days(each: dict[date, Decimal], today: date) -> list[Day]:
+    """Up to yesterday, from the first day on which anything was used."""
+    known = [day for day, amount in each.items() if amount and day < today]
+    if not known:
+        return []
+    first = max(min(known), today - DAY * SEEN)
+    return [
+        Day(day.weekday(), float(each.get(day, ZERO)))
+        for day in (first + DAY * number for number in range((today - first).days))
+    ]

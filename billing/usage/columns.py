@@ -1,0 +1,81 @@
+"""The rows of roll-ups and refusals that a section reads, with the column of its chart that each belongs to."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.contrib.postgres.fields import ArrayField
+from django.db.models import DateField, DateTimeField, F, Func, IntegerField, QuerySet, Value
+
+from billing.models import RefusedQuarter
+from billing.usage.buckets import Moment, edges, instant
+from billing.usage.comparing import cut, shift
+from billing.usage.periods import Period
+from billing.usage.questions import Compared, Question, days, quarters
+
+TOLD = ("model", "outcome")  # what the sections tell apart
+
+
+def used(question: Question, begins: Sequence[Moment]) -> QuerySet[Any]:
+    """The question's roll-ups, each with `place`, the number of its column."""
+    when, found = ("bucket", quarters(question)) if question.by_quarters else ("day", days(question, *TOLD))
+    return found.annotate(place=_place(when, edges(question, tuple(begins))))
+
+
+def used_before(question: Question, *, now: datetime) -> list[QuerySet[Any]]:
+    """Those of the days it is compared with, up to the same time of the day as now; empty where it is not compared.
+
+    Two tables where a day is cut: its quarter hours tell, and the days before it.
+    """
+    if question.compared == Compared.NOT:
+        return []
+    earlier, until = _earlier(question, now)
+    if question.by_quarters:
+        return [_until(quarters(earlier), until)]
+    if until is None or question.scope.team is None:
+        return [days(earlier, *TOLD)]
+    day = until.astimezone(question.period.zone).date()
+    last = question.over(Period(day, day, question.period.zone))
+    return [days(earlier, *TOLD).filter(day__lt=day), _until(quarters(last), until)]
+
+
+def refused(question: Question, begins: Sequence[Moment]) -> QuerySet[Any]:
+    """Sums of what was refused. Of the filters, those by model and outcome cannot tell: such a call has neither."""
+    moments = [instant(begin, question.period) for begin in begins]
+    found: QuerySet[Any] = _refused(question).annotate(place=_place("bucket", moments))
+    return found
+
+
+def refused_before(question: Question, *, now: datetime) -> QuerySet[Any] | None:
+    if question.compared == Compared.NOT:
+        return None
+    earlier, until = _earlier(question, now)
+    return _until(_refused(earlier), until)
+
+
+def _refused(question: Question) -> QuerySet[Any]:
+    period, scope, filters = question.period, question.scope, question.filters
+    exactly = {"team": scope.team, "key_id": scope.key_id, "member_id": scope.member_id}
+    any_of = {
+        "key_id__in": filters.keys, "member_id__in": filters.members,
+        "origin__in": filters.origins, "team_id__in": filters.teams,
+    }  # fmt: skip
+    found: QuerySet[Any] = RefusedQuarter.objects.filter(bucket__gte=period.begin, bucket__lt=period.end)
+    found = found.filter(**{name: value for name, value in exactly.items() if value is not None})
+    return found.filter(**{name: values for name, values in any_of.items() if values})
+
+
+def _earlier(question: Question, now: datetime) -> tuple[Question, datetime | None]:
+    back, period = shift(question), question.period
+    earlier = question.over(Period(period.first - back, period.last - back, period.zone))
+    return earlier, cut(question, back, now=now)
+
+
+def _until(rows: QuerySet[Any], until: datetime | None) -> QuerySet[Any]:
+    return rows if until is None else rows.filter(bucket__lt=until)
+
+
+def _place(when: str, begins: Sequence[Moment]) -> Any:
+    base = DateField() if when == "day" else DateTimeField()
+    places = Value(list(begins), ArrayField(base))
+    return Func(F(when), places, function="width_bucket", output_field=IntegerField()) - Value(1)

@@ -1,0 +1,46 @@
+"""The numbers of a chart as a table below it: a row for each column of the chart, in its order, for whoever reads it
+without eyes or by keyboard (`static/js/charts.js` reads out the row that is pointed at).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+
+
+@dataclass(frozen=True, slots=True)
+class DataRow:
+    """`said` is the row as a sentence."""
+
+    title: str
+    cells: tuple[str, ...]
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataTable:
+    head: tuple[str, ...]  # of the titles, then of each cell
+    rows: tuple[DataRow, ...]
+
+
+def table(first: str, head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> DataTable:
+    """Of titles and their cells; a row's sentence names each cell by its head."""
+    sentence = _("%(title)s: %(what)s")
+    made = (
+        DataRow(
+            title,
+            tuple(cells),
+            sentence % {"title": title, "what": ", ".join(map(" ".join, zip(head, cells, strict=True)))},
+        )
+        for title, cells in rows
+    )
+    return DataTable((first, *head), tuple(made))
+
+
+def said(title: str, what: str) -> str:
+    return _("%(title)s: %(what)s") % {"title": title, "what": what}
+
+
+def written[Number](numbers: Iterable[Number], write: Callable[[Number], str]) -> dict[Number, str]:
+    """Each number in words, once: tables repeat many, and words for them take long to make."""
+    return {number: write(number) for number in set(numbers)}

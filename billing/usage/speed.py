@@ -1,0 +1,100 @@
+"""How long answers took: per column of a chart and per model, from the histograms that the roll-ups hold."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Case, IntegerField, Sum, Value, When
+
+from billing.ledger.histograms import percentiles, size, total
+from billing.models import Outcome
+from billing.usage.buckets import Moment
+from billing.usage.columns import used
+from billing.usage.questions import Question
+from billing.usage.sums import Percentiles
+
+SHARES = (0.5, 0.95, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpeed:
+    """`first_token` and `whole` are of every request that was measured; `measured` counts those with a first token.
+
+    `per_second` is what answered requests wrote, by the whole time they took, waiting included; None where none wrote.
+    """
+
+    model: str
+    first_token: Percentiles
+    whole: Percentiles
+    measured: int
+    per_second: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Milliseconds. For each column what was measured in it, and the same of the period; models by their middle
+    first token, the fastest first.
+    """
+
+    first_token: tuple[Percentiles, ...]
+    whole: tuple[Percentiles, ...]
+    of_first_token: Percentiles
+    of_whole: Percentiles
+    models: tuple[ModelSpeed, ...]
+
+
+def speed(question: Question, begins: Sequence[Moment]) -> Speed:
+    rows = used(question, begins)
+    ttft, duration = [0] * len(begins), [0] * len(begins)
+    for place, first, whole in rows.values_list("place").annotate(first=Sum("ttft"), whole=Sum("duration")):
+        ttft[place], duration[place] = int(first), int(whole)
+    return Speed(
+        first_token=tuple(map(read, ttft)),
+        whole=tuple(map(read, duration)),
+        of_first_token=read(sum(ttft)),
+        of_whole=read(sum(duration)),
+        models=_by_model(rows),
+    )
+
+
+def read(packed: int) -> Percentiles:
+    return Percentiles(*percentiles(packed, SHARES))
+
+
+@dataclass(slots=True)
+class _Sums:
+    ttft: int = 0
+    duration: int = 0
+    answered: int = 0  # the durations of what was answered
+    written: int = 0  # tokens
+
+
+def _by_model(rows: Any) -> tuple[ModelSpeed, ...]:
+    answered = Case(When(outcome=Outcome.OK, then=Value(1)), default=Value(0), output_field=IntegerField())
+    sums: defaultdict[str, _Sums] = defaultdict(_Sums)
+    each: Iterable[tuple[Any, ...]] = (
+        rows.annotate(answered=answered)
+        .values_list("model", "answered")
+        .annotate(first=Sum("ttft"), whole=Sum("duration"), written=Sum("completion_tokens"))
+    )
+    for model, is_answered, first, whole, written in each:
+        of_model = sums[model]
+        of_model.ttft += int(first)
+        of_model.duration += int(whole)
+        if is_answered:
+            of_model.answered += int(whole)
+            of_model.written += int(written)
+    models = (_speed(model, one) for model, one in sums.items() if one.ttft or one.duration)
+    return tuple(sorted(models, key=lambda one: (one.first_token.p50 or one.whole.p50 or 0, one.model)))
+
+
+def _speed(model: str, sums: _Sums) -> ModelSpeed:
+    seconds = total(sums.answered) / 1000
+    return ModelSpeed(
+        model=model,
+        first_token=read(sums.ttft),
+        whole=read(sums.duration),
+        measured=size(sums.ttft),
+        per_second=sums.written / seconds if sums.written and seconds else None,
+    )
