@@ -3,12 +3,16 @@ from django.urls import path
 from billing.budgets import views as budget_views
 from billing.limits import views as limit_views
 from billing.prices import views as price_views
-from billing.usage import request_views, views
+from billing.usage import log_views, request_views, views
 
 app_name = "billing"
 urlpatterns = [
     path("t/<slug:slug>/usage/", views.usage_page, name="usage"),
     path("t/<slug:slug>/usage.csv", views.usage_csv, name="usage-csv"),
+    path("t/<slug:slug>/usage/log/", log_views.log_page, name="log"),
+    path("t/<slug:slug>/usage/log.csv", log_views.log_csv, name="log-csv"),
+    path("t/<slug:slug>/usage/log.ndjson", log_views.log_ndjson, name="log-ndjson"),
+    path("t/<slug:slug>/usage/log/<uuid:pk>/", request_views.of_team, name="log-request"),
     path("t/<slug:slug>/usage/week/", views.team_week, name="team-week"),
     path("t/<slug:slug>/budget/", budget_views.budget_page, name="budget"),
     path("t/<slug:slug>/budget/card/", budget_views.budget_card, name="budget-card"),
@@ -30,7 +34,7 @@ urlpatterns = [
     path("operator/prices/import/", price_views.take_in, name="import-prices"),
     path("operator/prices/<int:pk>/", price_views.price, name="price"),
     path("operator/prices/<int:pk>/remove/", price_views.remove, name="remove-price"),
-    path("operator/usage/", request_views.find, name="find-request"),
-    path("operator/usage/<uuid:pk>/", request_views.one, name="request"),
+    path("operator/requests/", request_views.find, name="find-request"),
+    path("operator/requests/<uuid:pk>/", request_views.one, name="request"),
     path("operator/prices.csv", price_views.export, name="prices-csv"),
 ]

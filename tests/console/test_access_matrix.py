@@ -45,6 +45,10 @@ GET = {
     "accounts:key-first-use": (DOOR, 404, 403, 404, 200),
     "billing:usage": (DOOR, 404, 200, 200, 200),
     "billing:usage-csv": (DOOR, 404, 200, 200, 200),
+    "billing:log": (DOOR, 404, 200, 200, 200),
+    "billing:log-csv": (DOOR, 404, 200, 200, 200),
+    "billing:log-ndjson": (DOOR, 404, 200, 200, 200),
+    "billing:log-request": (DOOR, 404, 200, 404, 200),  # it is not Bob's
     "billing:key-usage": (DOOR, 404, 200, 200, 200),
     "billing:team-week": (DOOR, 404, 200, 200, 200),
     "billing:prices": (DOOR, 404, 404, 404, 200),
@@ -135,6 +139,7 @@ class Things:
             "billing:price": self.price,
             "billing:remove-price": self.price,
             "billing:request": self.request,
+            "billing:log-request": self.request,
             "billing:remove-budget": self.budget,
             "billing:member-limits": self.member,
             "billing:tier": self.tier,
