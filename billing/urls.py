@@ -3,7 +3,7 @@ from django.urls import path
 from billing.budgets import views as budget_views
 from billing.limits import views as limit_views
 from billing.prices import views as price_views
-from billing.usage import request_views, section_views, views
+from billing.usage import log_views, request_views, section_views, views
 
 app_name = "billing"
 urlpatterns = [
@@ -12,6 +12,10 @@ urlpatterns = [
     path("t/<slug:slug>/usage.json", views.usage_file, {"form": "json"}, name="usage-json"),
     path("t/<slug:slug>/usage.xlsx", views.usage_file, {"form": "xlsx"}, name="usage-xlsx"),
     path("t/<slug:slug>/usage/hours/", section_views.hours, name="usage-hours"),
+    path("t/<slug:slug>/usage/log/", log_views.log_page, name="log"),
+    path("t/<slug:slug>/usage/log.csv", log_views.log_csv, name="log-csv"),
+    path("t/<slug:slug>/usage/log.ndjson", log_views.log_ndjson, name="log-ndjson"),
+    path("t/<slug:slug>/usage/log/<uuid:pk>/", request_views.of_team, name="log-request"),
     path("t/<slug:slug>/usage/week/", views.team_week, name="team-week"),
     path("t/<slug:slug>/budget/", budget_views.budget_page, name="budget"),
     path("t/<slug:slug>/budget/card/", budget_views.budget_card, name="budget-card"),

@@ -118,6 +118,11 @@ def _rows(request_id: UUID) -> QuerySet[UsageRecord]:
     return UsageRecord.objects.filter(team__in=Team.objects.all(), at=at, id=request_id)
 
 
+def logged_totals(row: UsageRecord) -> Totals:
+    """What the request came to as it was logged."""
+    return _totals(row, ())
+
+
 def _totals(row: UsageRecord, adjustments: tuple[UsageRecord, ...]) -> Totals:
     rows = (row, *adjustments)
 
@@ -163,13 +168,13 @@ def _check(after: Totals, row: UsageRecord, money: Decimal | None, reason: str) 
 
 def _priced(after: Totals, before: Totals, row: UsageRecord, money: Decimal | None) -> Totals:
     """With the cost that follows: given, or by the request's own prices where a count changes."""
-    prices = _prices(row)
+    prices = prices_of(row)
     if money is not None:
         total: Decimal | None = money
     elif prices is None or after == before:
         total = before.cost
     else:
-        total = cost(prices, _counts(after, row))
+        total = cost(prices, counts_of(after, row))
     return Totals(after.prompt_tokens, after.completion_tokens, after.cached_tokens, after.reasoning_tokens, total)
 
 
@@ -203,7 +208,7 @@ def _change(before: int | None, after: int | None) -> int | None:
     return None if after is None else after - (before or 0)
 
 
-def _counts(totals: Totals, row: UsageRecord) -> Counts:
+def counts_of(totals: Totals, row: UsageRecord) -> Counts:
     return Counts(
         totals.prompt_tokens,
         totals.completion_tokens,
@@ -214,7 +219,8 @@ def _counts(totals: Totals, row: UsageRecord) -> Counts:
     )
 
 
-def _prices(row: UsageRecord) -> UnitPrices | None:
+def prices_of(row: UsageRecord) -> UnitPrices | None:
+    """The unit prices that the request bore; None where none was in force."""
     if row.price_input is None or row.price_output is None:
         return None
     return UnitPrices(

@@ -26,9 +26,9 @@ def close_month(*, team: Team, month: date, by: User | None) -> datetime:
     Raises MonthNotClosable while the month lasts, and when it is closed already.
     """
     hold_books_alone()
-    until = _begin(_next(month), team)
-    if until > timezone.now():
+    if month.replace(day=1) >= timezone.now().astimezone(ZoneInfo(team.time_zone)).date().replace(day=1):
         raise MonthNotClosable(f"{month:%Y-%m} is not over.")
+    until = _begin(_next(month), team)
     before = closed_until(team)
     if before and before >= until:
         raise MonthNotClosable(f"{month:%Y-%m} is closed already.")

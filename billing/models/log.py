@@ -4,6 +4,7 @@ Names of keys, members, models and engines are kept as they were, so that report
 """
 
 from django.db import models
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Team
@@ -88,6 +89,7 @@ class UsageRecord(models.Model):
     corrects = models.UUIDField(null=True)
     reason = models.CharField(max_length=300, blank=True)
     adjusted_by = models.CharField(max_length=254, blank=True)
+    logged_at = models.DateTimeField(null=True, db_default=Now())  # the database's own; null: from before it was kept
 
     class Meta:
         db_table = "billing_usage"

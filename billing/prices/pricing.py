@@ -229,6 +229,39 @@ def cost(prices: UnitPrices, counts: Counts) -> Decimal:
     return (total / MILLION).quantize(SMALLEST)
 
 
+@dataclass(frozen=True, slots=True)
+class CostLine:
+    """What the tokens of a kind, which are no other kind's, come to at their price for a million."""
+
+    tokens: int
+    price: Decimal
+    amount: Decimal
+
+
+def cost_lines(prices: UnitPrices, counts: Counts) -> tuple[CostLine, CostLine, CostLine, CostLine]:
+    """How `cost` comes about: input, cached input, output, reasoning. Their sum is the cost, but for its rounding."""
+    cached = min(counts.cached_tokens or 0, counts.prompt_tokens)
+    reasoning = min(counts.reasoning_tokens or 0, counts.completion_tokens)
+
+    def line(tokens: int, price: Decimal) -> CostLine:
+        return CostLine(tokens, price, tokens * price / MILLION)
+
+    return (
+        line(counts.prompt_tokens - cached, prices.input),
+        line(cached, prices.cached_input),
+        line(counts.completion_tokens - reasoning, prices.output),
+        line(reasoning, prices.reasoning),
+    )
+
+
+def price_in_force(model: str, at: datetime, prices: UnitPrices) -> datetime | None:
+    """Since when the prices that a request of that moment bore were in force. None: the list no longer has them so."""
+    price = Price.objects.filter(model=model, effective_from__lte=at).order_by("-effective_from").first()
+    if price is None or Rates.of(price).unit_prices() != prices:
+        return None
+    return price.effective_from
+
+
 def model_id(given: str) -> str:
     """Any text that callers can name, spaces, “:” and “/” too. Raises PriceMistake."""
     name = given.strip()

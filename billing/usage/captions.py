@@ -274,9 +274,9 @@ def exact_money(amount: Decimal) -> str:
     )
 
 
-def moment_in_words(at: datetime) -> str:
-    """A day and its time in the installation's time zone; seconds and milliseconds only where there are any."""
-    local = at.astimezone(ZoneInfo(settings.TIME_ZONE))
+def moment_in_words(at: datetime, zone: str = "") -> str:
+    """A day and its time in the zone, or in the installation's; seconds and milliseconds only where there are any."""
+    local = at.astimezone(ZoneInfo(zone or settings.TIME_ZONE))
     time = formats.time_format(local, "H:i:s" if local.second or local.microsecond else "H:i")
     if local.microsecond:
         time += f".{local.microsecond // 1000:03}"

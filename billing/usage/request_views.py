@@ -1,9 +1,5 @@
-"""One request of the log, for operators: how it was counted, and its corrections."""
+"""One request of the log: for operators, who correct it, and for those of its team."""
 
-from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
-from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -14,12 +10,14 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
-from accounts.access import require_operator
+from accounts.access import require_operator, signed_in, team_for
 from billing.errors import AdjustmentMistake
-from billing.ledger.adjustments import Request, adjust, find_request
-from billing.models import UsageRecord
-from billing.prices import captions as price_captions
-from billing.usage import captions
+from billing.ledger.adjustments import adjust, find_request
+from billing.usage import captions, request_captions
+from billing.usage.log_captions import refused_in_row
+from billing.usage.log_views import scope_of
+from billing.usage.questions import Scope
+from billing.usage.refused_log import find_refused
 from billing.usage.request_forms import AdjustForm, FindForm
 
 
@@ -54,89 +52,36 @@ def one(request: HttpRequest, pk: UUID) -> HttpResponse:
             messages.success(request, _("Corrected."))
             return redirect("billing:request", pk=pk)
     status = 422 if form.errors else 200
-    return render(request, "billing/request.html", {**_context(found), "form": form}, status=status)
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of tokens: as logged, where that number is from, its price, and what it comes to now."""
-
-    name: str
-    logged: str
-    source: str
-    price: str
-    now: str
-
-
-@dataclass(frozen=True, slots=True)
-class Correction:
-    at: str
-    by: str
-    reason: str
-    input: str
-    output: str
-    cost: str
-
-
-def _context(found: Request) -> dict[str, Any]:
-    row, totals = found.row, found.totals
-    zone = ZoneInfo(settings.TIME_ZONE)
-    return {
-        "row": row,
-        "at": captions.moment_in_words(row.at),
-        "zone": captions.zone_in_words(datetime.now(zone), settings.TIME_ZONE),
-        "currency": settings.ENVIRONMENT.currency,
-        "kinds": _kinds(found),
-        "cost": _cost(row.cost),
-        "cost_now": _cost(totals.cost),
-        "duration": _milliseconds(row.duration_ms),
-        "ttft": "" if row.ttft_ms is None else _milliseconds(row.ttft_ms),
-        "corrections": [_correction(one) for one in found.adjustments],
-    }
-
-
-def _kinds(found: Request) -> list[Kind]:
-    row, now = found.row, found.totals
-    kinds = [
-        (_("Input"), row.prompt_tokens, row.get_prompt_source_display(), row.price_input, now.prompt_tokens),
-        (_("of it from the cache"), row.cached_tokens, "", row.price_cached_input, now.cached_tokens),
-        (
-            _("Output"),
-            row.completion_tokens,
-            row.get_completion_source_display(),
-            row.price_output,
-            now.completion_tokens,
-        ),
-        (_("of it reasoning"), row.reasoning_tokens, "", row.price_reasoning, now.reasoning_tokens),
-    ]
-    return [
-        Kind(name, _count(logged), source, "" if price is None else price_captions.price(price), _count(total))
-        for name, logged, source, price, total in kinds
-    ]
-
-
-def _correction(row: UsageRecord) -> Correction:
-    return Correction(
-        at=captions.moment_in_words(row.at),
-        by=row.adjusted_by or _("command line"),
-        reason=row.reason,
-        input=_signed(captions.whole(row.prompt_tokens), row.prompt_tokens),
-        output=_signed(captions.whole(row.completion_tokens), row.completion_tokens),
-        cost="" if row.cost is None else _signed(_cost(row.cost), row.cost),
+    return render(
+        request,
+        "billing/request.html",
+        {**request_captions.words(found, zone=settings.TIME_ZONE), "form": form},
+        status=status,
     )
 
 
-def _signed(said: str, amount: int | Decimal) -> str:
-    return f"+{said}" if amount > 0 else said
+@require_GET
+def of_team(request: HttpRequest, slug: str, pk: UUID) -> HttpResponse:
+    """For those who may see its row in the team's log; a call that was refused has a page too."""
+    team = team_for(request.user, slug)
+    scope, _whole_team = scope_of(signed_in(request.user), team)
+    found = find_request(pk)
+    if found is not None and found.row.team_id == team.pk and _is_of(scope, found.row.member_id):
+        return render(
+            request, "billing/request.html", {"shown": team, **request_captions.words(found, zone=team.time_zone)}
+        )
+    refused = find_refused(team.pk, pk)
+    if refused is None or not _is_of(scope, refused.member_id):
+        raise Http404
+    context = {
+        "shown": team,
+        "call": refused,
+        "row": refused_in_row(refused, ZoneInfo(team.time_zone)),
+        "at": captions.moment_in_words(refused.at, team.time_zone),
+        "zone": captions.zone_in_words(refused.at.astimezone(ZoneInfo(team.time_zone)), team.time_zone),
+    }
+    return render(request, "billing/refused_request.html", context)
 
 
-def _count(number: int | None) -> str:
-    return "" if number is None else captions.whole(number)
-
-
-def _cost(amount: Decimal | None) -> str:
-    return "" if amount is None else captions.exact_money(amount)
-
-
-def _milliseconds(number: int) -> str:
-    return _("%s ms") % captions.whole(number)
+def _is_of(scope: Scope, member_id: int | None) -> bool:
+    return scope.member_id is None or scope.member_id == member_id

@@ -31,8 +31,9 @@ from billing.models import (
     UsageRecord,
 )
 from billing.records import Ended
-from billing.usage.exports import Days, records
+from billing.usage.log_files import records
 from billing.usage.periods import Period
+from billing.usage.questions import Question, Scope
 from console.listen import direct_address
 from tests.billing.asking import report_of
 from tests.billing.traffic import ended, milliseconds
@@ -76,9 +77,13 @@ def test_what_comes_after_its_month_was_closed_is_booked_in_the_open_one(paris: 
     assert UsageRecord.objects.get(id=late[1].start.id).at == datetime(2026, 9, 2, 8, tzinfo=PARIS)
     assert requests_of(paris, SEPTEMBER, date(2026, 10, 31)) == 1
     assert requests_of(paris, NOVEMBER, date(2026, 11, 30)) == 3
-    exported = [str(row["request_id"]) for row in records(paris, Days(NOVEMBER, date(2026, 11, 30)))]
+    exported = [
+        str(row["request_id"]) for row in records(Question(Scope(paris), Period(NOVEMBER, date(2026, 11, 30), PARIS)))
+    ]
     assert exported == [str(one.start.id) for one in (late[1], late[0], first)]
-    assert [row["request_id"] for row in records(paris, Days(OCTOBER, date(2026, 10, 31)))] == [str(in_time.start.id)]
+    assert [
+        row["request_id"] for row in records(Question(Scope(paris), Period(OCTOBER, date(2026, 10, 31), PARIS)))
+    ] == [str(in_time.start.id)]
     assert ledger.write([*late, in_time]) == 0
     assert audit().agrees
     rebuild()

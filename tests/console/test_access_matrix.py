@@ -56,6 +56,10 @@ GET = {
     "billing:platform-usage": (DOOR, 404, 404, 404, 200),
     "billing:platform-usage-file": (DOOR, 404, 404, 404, 200),
     "billing:usage-hours": (DOOR, 404, 200, 200, 200),
+    "billing:log": (DOOR, 404, 200, 200, 200),
+    "billing:log-csv": (DOOR, 404, 200, 200, 200),
+    "billing:log-ndjson": (DOOR, 404, 200, 200, 200),
+    "billing:log-request": (DOOR, 404, 200, 404, 200),  # it is not Bob's
     "billing:key-usage": (DOOR, 404, 200, 200, 200),
     "billing:team-week": (DOOR, 404, 200, 200, 200),
     "billing:prices": (DOOR, 404, 404, 404, 200),
@@ -146,6 +150,7 @@ class Things:
             "billing:price": self.price,
             "billing:remove-price": self.price,
             "billing:request": self.request,
+            "billing:log-request": self.request,
             "billing:remove-budget": self.budget,
             "billing:member-limits": self.member,
             "billing:tier": self.tier,

@@ -1,11 +1,17 @@
 from argparse import ArgumentParser
 from datetime import date
+from zoneinfo import ZoneInfo
 
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import Team
 from billing.spool.shipper import spool_root, waiting
-from billing.usage.exports import Days, records, write_csv, write_json
+from billing.usage.forms import EARLIEST
+from billing.usage.log_files import Form, lines
+from billing.usage.periods import Period
+from billing.usage.questions import Question, Scope
+
+LATEST = date(9998, 12, 31)  # the last day whose next one every zone can name
 
 
 class Command(BaseCommand):
@@ -18,25 +24,27 @@ class Command(BaseCommand):
         parser.add_argument("--team", required=True, metavar="SLUG")
         parser.add_argument("--from", required=True, dest="first", metavar="YYYY-MM-DD")
         parser.add_argument("--to", required=True, dest="last", metavar="YYYY-MM-DD", help="this day included")
-        parser.add_argument("--format", choices=["csv", "json"], default="csv")
+        parser.add_argument("--format", choices=list(Form), default=Form.CSV)
 
     def handle(self, *, team: str, first: str, last: str, format: str, **options: object) -> None:  # noqa: A002 - the option's name
         found = Team.objects.filter(slug=team).first()
         if found is None:
             raise CommandError(f"There is no team {team!r}.")
-        days = Days(_day("--from", first), _day("--to", last))
-        if days.last < days.first:
+        period = Period(_day("--from", first), _day("--to", last), ZoneInfo(found.time_zone))
+        if period.last < period.first:
             raise CommandError("--to is before --from.")
         left = waiting(spool_root())
         if left.ended or left.running:
             self.stderr.write(f"Not yet in the log: {left.ended} ended, {left.running} running.")
-        self.stdout.ending = ""  # the writers end their own lines
-        write = write_json if format == "json" else write_csv
-        write(records(found, days), self.stdout)  # type: ignore[arg-type]  # OutputWrapper writes text
+        for portion in lines(Question(Scope(found), period), Form(format)):
+            self.stdout.write(portion.decode(), ending="")
 
 
 def _day(option: str, text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as error:
         raise CommandError(f"{option} must be a day such as 2026-11-30, not {text!r}.") from error
+    if not EARLIEST <= day <= LATEST:
+        raise CommandError(f"{option} must lie between {EARLIEST} and {LATEST}, not on {text}.")
+    return day
