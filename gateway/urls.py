@@ -1,6 +1,7 @@
 from django.urls import path
 
 from gateway import views
+from gateway.monitor import views as monitor_views
 from gateway.reconciliation import views as reconciliation_views
 
 app_name = "gateway"
@@ -14,9 +15,11 @@ urlpatterns = [
     path("operator/engines/<int:pk>/", views.engine, name="engine"),
     path("operator/models/unpriced/", views.unpriced, name="unpriced"),
     path("operator/models/<int:pk>/", views.model, name="model"),
+    path("operator/models/<int:pk>/lifecycle/", views.lifecycle, name="model-lifecycle"),
     path("operator/engines/<int:pk>/import/", views.import_again, name="import-models"),
     path("operator/engines/<int:pk>/enabled/", views.enabled, name="engine-enabled"),
     path("operator/engines/<int:pk>/remove/", views.remove, name="remove-engine"),
+    path("operator/monitor/", monitor_views.monitor, name="monitor"),
     path("operator/reconciliation/", reconciliation_views.reconciliation, name="reconciliation"),
     path("operator/reconciliation.csv", reconciliation_views.reconciliation_csv, name="reconciliation-csv"),
 ]

@@ -35,7 +35,17 @@ from gateway.catalogue import (
 )
 from gateway.discovery import find_engines
 from gateway.errors import CatalogueMistake, GatewayError
-from gateway.forms import PRESETS, EngineChangeForm, EngineForm, ModelForm, TrialForm, trial
+from gateway.forms import (
+    PRESETS,
+    EngineChangeForm,
+    EngineForm,
+    LifecycleForm,
+    ModelForm,
+    Preset,
+    TrialForm,
+    trial,
+)
+from gateway.lifecycle import set_lifecycle
 from gateway.models import Engine, ServedModel
 from gateway.reconciliation.views import engine_section
 from gateway.reference import reference as api_reference
@@ -137,14 +147,23 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             _say_what_became_of(request, found.public_id, form.cleaned_data["public_id"])
             return redirect("gateway:engine", pk=found.engine_id)
-    context = {
-        "model": found,
-        "others": _also_served_by(found),
-        "form": form,
-        "presets": PRESETS,
-        "loaded": loaded,
-    }
-    return render(request, "gateway/model.html", context, status=422 if form.errors else 200)
+    return _model_page(request, found, form=form, loaded=loaded)
+
+
+@require_POST
+def lifecycle(request: HttpRequest, pk: int) -> HttpResponse:
+    user = require_operator(request.user)
+    found = get_object_or_404(ServedModel.objects.select_related("engine"), pk=pk)
+    form = LifecycleForm(request.POST, model=found, others=_other_models(found))
+    if form.is_valid():
+        try:
+            set_lifecycle(model=found, **form.cleaned_data, by=user)
+        except CatalogueMistake as error:
+            _say_at_its_field(form, error)
+        else:
+            messages.success(request, _("Saved."))
+            return redirect("gateway:model", pk=pk)
+    return _model_page(request, found, lifecycle=form)
 
 
 @require_GET
@@ -245,6 +264,33 @@ def _say_what_became_of(request: HttpRequest, old: str, new: str) -> None:
         messages.warning(request, said % {"old": old, "new": new})
     else:
         messages.success(request, _("Saved."))
+
+
+def _model_page(
+    request: HttpRequest,
+    model: ServedModel,
+    *,
+    form: ModelForm | None = None,
+    lifecycle: LifecycleForm | None = None,
+    loaded: Preset | None = None,
+) -> HttpResponse:
+    form = form or ModelForm.of(model)
+    lifecycle = lifecycle or LifecycleForm(model=model, others=_other_models(model))
+    context = {
+        "model": model,
+        "others": _also_served_by(model),
+        "form": form,
+        "lifecycle": lifecycle,
+        "presets": PRESETS,
+        "loaded": loaded,
+    }
+    return render(request, "gateway/model.html", context, status=422 if form.errors or lifecycle.errors else 200)
+
+
+def _other_models(model: ServedModel) -> list[str]:
+    """What may follow it."""
+    rows = ServedModel.objects.exclude(public_id=model.public_id).order_by("public_id")
+    return list(rows.values_list("public_id", flat=True).distinct())
 
 
 def _also_served_by(model: ServedModel) -> list[ServedModel]:
