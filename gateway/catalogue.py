@@ -227,7 +227,7 @@ def models_for(caller: Caller) -> list[Offered]:
     """The models that the caller may use, by id. The demo engine counts only while no other engine is enabled."""
     rows = ServedModel.objects.filter(enabled=True, engine__enabled=True).select_related("engine")
     by_id: dict[str, list[ServedModel]] = {}
-    for row in _without_fallback(rows.order_by("public_id", "pk")):
+    for row in without_fallback(rows.order_by("public_id", "pk")):
         by_id.setdefault(row.public_id, []).append(row)
     return [_offered(name, rows) for name, rows in by_id.items() if caller.may_use(name)]
 
@@ -315,7 +315,8 @@ def _storable(model: FoundModel) -> FoundModel:
     return model if length is None or 0 < length < 2**31 else FoundModel(model.name)
 
 
-def _without_fallback(rows: Iterable[ServedModel]) -> list[ServedModel]:
+def without_fallback(rows: Iterable[ServedModel]) -> list[ServedModel]:
+    """The demo counts only while no other engine is enabled."""
     found = list(rows)
     if not Engine.objects.filter(enabled=True, fallback=False).exists():
         return found

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from gateway import views
+from gateway.availability import views as availability_views
 from gateway.monitor import views as monitor_views
 from gateway.reconciliation import views as reconciliation_views
 
@@ -8,6 +9,8 @@ app_name = "gateway"
 
 urlpatterns = [
     path("t/<slug:slug>/models/", views.models, name="models"),
+    path("status/", availability_views.status, name="status"),
+    path("status.json", availability_views.status_json, name="status-json"),
     path("reference/", views.reference, name="reference"),
     path("reference/try/", views.try_api, name="try"),
     path("operator/engines/", views.engines, name="engines"),

@@ -23,6 +23,7 @@ from accounts.errors import NotAllowed
 from accounts.models import Role, Team, User
 from billing.prices.captions import price_said, price_unit
 from billing.prices.pricing import price_list
+from gateway.availability.captions import model_cells
 from gateway.catalogue import (
     add_engine,
     change_engine,
@@ -58,9 +59,16 @@ from gateway.trial import tried
 def models(request: HttpRequest, slug: str) -> HttpResponse:
     team = team_for(request.user, slug, role=Role.MEMBER)
     offered = models_for(chat_caller(request.user, team))
-    prices = {one.model: price_said(one) for one in price_list(timezone.now())}
-    rows = [(model, prices.get(model.public_id)) for model in offered]
-    context = {"team": team, "rows": rows, "priced": any(price for _model, price in rows), "unit": price_unit()}
+    now = timezone.now()
+    prices = {one.model: price_said(one) for one in price_list(now)}
+    stand = model_cells({model.public_id: (model.retires_on, model.successor) for model in offered}, now=now)
+    rows = [(model, prices.get(model.public_id), stand[model.public_id]) for model in offered]
+    context = {
+        "team": team,
+        "rows": rows,
+        "priced": any(price for _model, price, _now in rows),
+        "unit": price_unit(),
+    }
     return render(request, "gateway/models.html", context)
 
 

@@ -166,7 +166,7 @@ def _rated(place: str, rates: Rates) -> dict[str, Cell]:
         "running": Cell(f"{place}-running", whole(rates.running), "live" if rates.running else ""),
         "minute": Cell(f"{place}-minute", whole(rates.minute)),
         "tokens": Cell(f"{place}-tokens", number(rates.tokens_per_second)),
-        "errors": Cell(f"{place}-errors", _share(rates), failed, _failed(rates) if rates.failed else ""),
+        "errors": Cell(f"{place}-errors", _share(rates), failed, _counted(rates) if rates.failed else ""),
     }
 
 
@@ -215,6 +215,10 @@ def _backstage(picture: Picture) -> list[tuple[str, Cell]]:
 
 def _share(rates: Rates) -> str:
     return percent(rates.error_share) if rates.ended else "–"
+
+
+def _counted(rates: Rates) -> str:
+    return _("%(failed)s of %(all)s") % {"failed": whole(rates.failed), "all": whole(rates.ended)}
 
 
 def _failed(rates: Rates) -> str:
