@@ -197,10 +197,9 @@ def _backstage(picture: Picture) -> list[tuple[str, Cell]]:
     else:
         database = Cell("b-database", _("answers in %s") % seconds(picture.database_ms), "good")
     late = spools.lag > LATE
-    oldest = _("%s records of ended calls; the oldest file waits %s") % (
-        whole(spools.depth),
-        seconds(spools.lag * 1000),
-    )
+    oldest = ngettext("%s record of an ended call", "%s records of ended calls", spools.depth) % whole(spools.depth)
+    if spools.lag >= 1:
+        oldest += _("; the oldest file waits %s") % seconds(spools.lag * 1000)
     refused = ngettext("%s record was refused", "%s records were refused", letters) % whole(letters)
     aside = ngettext("%s file could not be read", "%s files could not be read", spools.put_aside) % whole(
         spools.put_aside
