@@ -15,16 +15,15 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import psycopg
-from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.models import Session
 from django.db import Error as DatabaseError
 from django.db.models import Exists, OuterRef, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare
 
 from accounts.database import in_database
 from accounts.models import Membership, User
+from accounts.sessions import opens
 from chat.conversations import MAY_CHAT
 from chat.models import Conversation
 
@@ -77,18 +76,10 @@ def _open_to_owner(conversation_ids: Collection[uuid.UUID]) -> QuerySet[Conversa
 
 def _standing(visit: Visit, rows: dict[tuple[str, str], str]) -> Standing:
     session, password = rows.get(("session", visit.session_key)), rows.get(("user", str(visit.user_id)))
-    if session is None or password is None or not _opens(Session(session_data=session), visit.user_id, password):
+    if session is None or password is None or not opens(Session(session_data=session), visit.user_id, password):
         return Standing.SIGNED_OUT
     owner = rows.get(("conversation", str(visit.conversation_id)))
     return Standing.WELCOME if owner == str(visit.user_id) else Standing.OUTSIDE
-
-
-def _opens(session: Session, user_id: int, password: str) -> bool:
-    """Whether the session belongs to the user and was opened with the password that is theirs today."""
-    data, user = session.get_decoded(), User(pk=user_id, password=password)
-    digests = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
-    given = str(data.get(HASH_SESSION_KEY, ""))
-    return data.get(SESSION_KEY) == str(user_id) and any(constant_time_compare(given, digest) for digest in digests)
 
 
 class Presence:

@@ -17,10 +17,11 @@ from servestatic import ServeStaticASGI
 
 pages = get_asgi_application()  # first: it sets Django up, which the imports below need
 
-from chat.routing import websocket_urlpatterns  # noqa: E402
+from chat.routing import websocket_urlpatterns as chat_sockets  # noqa: E402
 from console.doors import Application, Doors, static_headers  # noqa: E402
 from console.lifespan import lifespan  # noqa: E402
 from gateway.api import application as api  # noqa: E402
+from gateway.monitor.sockets import websocket_urlpatterns as monitor_sockets  # noqa: E402
 
 with_files = ServeStaticASGI(
     pages,
@@ -33,7 +34,7 @@ with_files = ServeStaticASGI(
 application = ProtocolTypeRouter(
     {
         "http": Doors(api=api, pages=cast("Application", with_files)),
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([*monitor_sockets, *chat_sockets]))),
         "lifespan": lifespan,
     }
 )

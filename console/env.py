@@ -46,6 +46,7 @@ class Environment:
     language: str
     signup: Literal["invite", "open"]
     metrics_token: str
+    status_page: bool
     auth_lease: int
     drain_seconds: int
     heartbeat_after: float
@@ -92,6 +93,7 @@ def read(given: Mapping[str, str] | None = None) -> Environment:
         language=reader.choice("LANGUAGE", ("en", "es", "fr")),
         signup="open" if reader.choice("SIGNUP", ("invite", "open")) == "open" else "invite",
         metrics_token=reader.text("METRICS_TOKEN"),
+        status_page=reader.flag("STATUS_PAGE"),
         auth_lease=reader.whole("AUTH_LEASE", 7200),
         drain_seconds=reader.whole("DRAIN_SECONDS", 60),
         heartbeat_after=reader.seconds("HEARTBEAT_AFTER", 10),

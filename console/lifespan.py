@@ -23,6 +23,7 @@ from console.listen import Listening
 from gateway import health
 from gateway.engines.client import close_http
 from gateway.listeners import LISTENERS as GATEWAY
+from gateway.monitor.pulse import heart
 from gateway.snapshot import holder
 
 type Message = MutableMapping[str, Any]
@@ -53,6 +54,9 @@ async def life(*, drained_by_server: bool) -> AsyncIterator[None]:
         stack.push_async_callback(_end, polling)
         looking = asyncio.create_task(health.watch(holder.engines), name="engines")
         stack.push_async_callback(_end, looking)
+        beating = asyncio.create_task(heart.beat(), name="pulse")
+        stack.push_async_callback(heart.stop)
+        stack.push_async_callback(_end, beating)
         watching = asyncio.create_task(watchdog.watch(), name="watchdog")
         stack.push_async_callback(_end, watching)
         listening.start()

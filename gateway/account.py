@@ -79,6 +79,7 @@ class Account:
         self._held = []
         several = self.ask.body.get("n", 1) > 1
         self._meter = Meter(self._prompt_estimate, of_one=several and route.engine.type in OF_ONE_CHOICE)
+        self.call.meter = self._meter
         self._shaper = Shaper(route, self.ask.model, self.ask.kind, self._dialect)
         body = self._with_defaults(route)
         client, allowed = CLIENTS[route.engine.type], route.engine.allowed

@@ -11,9 +11,10 @@ OWNER = "tertulia"
 
 
 def model_list(caller: Caller) -> dict[str, Any]:
-    """The models that the caller may use, by id."""
+    """The models that the caller may use, by id. Deprecated ones answer on, and nobody new should find them."""
     routes = holder.current().routes
-    return {"object": "list", "data": [_card(name, routes[name]) for name in sorted(routes) if caller.may_use(name)]}
+    names = sorted(name for name, ways in routes.items() if caller.may_use(name) and not any(map(_retires, ways)))
+    return {"object": "list", "data": [_card(name, routes[name]) for name in names]}
 
 
 def model_card(caller: Caller, asked: str) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def _card(name: str, routes: tuple[Route, ...]) -> dict[str, Any]:
     lengths = [route.context_length for route in routes if route.context_length]
     created = min(route.created for route in routes)
     return {
+        **_farewell(routes),
         "id": name,
         "object": "model",
         "created": created,
@@ -52,3 +54,16 @@ def _card(name: str, routes: tuple[Route, ...]) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _retires(route: Route) -> bool:
+    return route.retires_on is not None
+
+
+def _farewell(routes: tuple[Route, ...]) -> dict[str, Any]:
+    """Of a deprecated model, by the names that Mistral's cards have for it. All others' cards are as the seeds'."""
+    days = [route.retires_on for route in routes if route.retires_on]
+    if not days:
+        return {}
+    successor = next((route.successor for route in routes if route.successor), None)
+    return {"deprecation": f"{min(days)}T00:00:00Z", "deprecation_replacement_model": successor}

@@ -1,11 +1,13 @@
-"""The engines and the models they serve: the only writer of both tables.
+"""The engines and the models they serve: the only writer of both tables, with `gateway.lifecycle` for the models.
 
 Engines are asked before a transaction begins, never inside one.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from itertools import chain, count
 from typing import Any
 
@@ -46,7 +48,8 @@ LOOK = Deadlines(connect=3, first=10, between=5, total=20)  # what asking for th
 class Offered:
     """A model as members see it. `working`: an engine of it answered when it was last looked at.
 
-    `defaults` are what a request that is silent on them gets, as words such as ("temperature", "0.7").
+    `defaults` are what a request that is silent on them gets, as words such as ("temperature", "0.7"). `retires_on`
+    set: it is deprecated.
     """
 
     public_id: str
@@ -55,6 +58,8 @@ class Offered:
     defaults: tuple[tuple[str, str], ...]
     engine_types: tuple[str, ...]
     working: bool
+    retires_on: date | None = None
+    successor: str = ""
 
 
 @transaction.atomic
@@ -102,12 +107,12 @@ def import_models(*, engine: Engine, by: User | None = None, only: Sequence[str]
 def look(engine: Engine) -> list[FoundModel]:
     """What the engine says it serves now; notes when it was seen, or its problem. Raises GatewayError."""
     try:
-        found = [_storable(model) for model in asyncio.run(_ask(engine)) if _has_a_name(model)]
+        listed, version = asyncio.run(_ask(engine))
     except GatewayError as error:
         Engine.objects.filter(pk=engine.pk).update(problem=error.message[:500])
         raise
-    Engine.objects.filter(pk=engine.pk).update(seen_at=timezone.now(), problem="")
-    return found
+    Engine.objects.filter(pk=engine.pk).update(seen_at=timezone.now(), problem="", version=version)
+    return [_storable(model) for model in listed if _has_a_name(model)]
 
 
 @transaction.atomic
@@ -222,7 +227,7 @@ def models_for(caller: Caller) -> list[Offered]:
     """The models that the caller may use, by id. The demo engine counts only while no other engine is enabled."""
     rows = ServedModel.objects.filter(enabled=True, engine__enabled=True).select_related("engine")
     by_id: dict[str, list[ServedModel]] = {}
-    for row in _without_fallback(rows.order_by("public_id", "pk")):
+    for row in without_fallback(rows.order_by("public_id", "pk")):
         by_id.setdefault(row.public_id, []).append(row)
     return [_offered(name, rows) for name, rows in by_id.items() if caller.may_use(name)]
 
@@ -289,9 +294,14 @@ def _in_words(value: object) -> str:
     return ", ".join(map(str, value)) or "–" if isinstance(value, list) else str(value)
 
 
-async def _ask(engine: Engine) -> list[FoundModel]:
+async def _ask(engine: Engine) -> tuple[list[FoundModel], str]:
+    """Its models and its version, which no engine has to tell."""
+    client, facts = CLIENTS[engine.type], engine_facts(engine)
     try:
-        return await CLIENTS[engine.type].models(engine_facts(engine), Clock(LOOK))
+        listed, version = await client.models(facts, Clock(LOOK)), ""
+        with suppress(GatewayError):
+            version = await client.version(facts, Clock(LOOK))
+        return listed, version
     finally:
         await close_http()
 
@@ -305,7 +315,8 @@ def _storable(model: FoundModel) -> FoundModel:
     return model if length is None or 0 < length < 2**31 else FoundModel(model.name)
 
 
-def _without_fallback(rows: Iterable[ServedModel]) -> list[ServedModel]:
+def without_fallback(rows: Iterable[ServedModel]) -> list[ServedModel]:
+    """The demo counts only while no other engine is enabled."""
     found = list(rows)
     if not Engine.objects.filter(enabled=True, fallback=False).exists():
         return found
@@ -321,6 +332,8 @@ def _offered(name: str, rows: Sequence[ServedModel]) -> Offered:
         defaults=tuple((word, said) for word in DEFAULTS if (said := _said_by(rows, word))),
         engine_types=tuple(sorted({str(row.engine.get_type_display()) for row in rows})),
         working=any(not row.engine.problem for row in rows),
+        retires_on=min((row.retires_on for row in rows if row.retires_on), default=None),
+        successor=next((row.successor for row in rows if row.successor), ""),
     )
 
 

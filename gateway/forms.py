@@ -190,6 +190,25 @@ class ModelForm(forms.Form):
         return [self[name] for name in DEFAULTS]
 
 
+class LifecycleForm(forms.Form):
+    """How long callers may rely on a model, and what follows it."""
+
+    retires_on = forms.DateField(
+        label=_("Deprecated, and offered until"),
+        required=False,
+        widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"),
+        help_text=_("Empty: not deprecated. On that day nothing is switched off by itself."),
+    )
+    successor = forms.ChoiceField(label=_("What to use in its stead"), required=False)
+    on_status_page = forms.BooleanField(label=_("Shown on the public status page"), required=False)
+
+    def __init__(self, data: QueryDict | None = None, *, model: ServedModel, others: Sequence[str]) -> None:
+        fields = ("retires_on", "successor", "on_status_page")
+        super().__init__(data, initial={name: getattr(model, name) for name in fields})
+        names = dict.fromkeys([*others, *filter(None, [model.successor])])
+        self.fields["successor"].choices = [("", _("Nothing in particular")), *((name, name) for name in names)]  # type: ignore[attr-defined]  # a ChoiceField
+
+
 class TrialForm(forms.Form):
     """A request to try. Nothing is checked here: what is wrong with it, the API says."""
 

@@ -32,6 +32,10 @@ def waiting() -> int:
     return sum(map(len, _queues.values()))
 
 
+def waiting_by_model() -> Counter[str]:
+    return Counter(waiter.routes[0].public_id for queue in _queues.values() for waiter in queue)
+
+
 def running(engine_id: int) -> int:
     return _taken[engine_id]
 

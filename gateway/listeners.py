@@ -1,6 +1,7 @@
 """What this room listens to in every web process."""
 
-from accounts.revision import CHANNEL
+from accounts import revision
+from gateway.monitor import pulse
 from gateway.snapshot import holder
 
-LISTENERS = {CHANNEL: holder.notified}
+LISTENERS = {revision.CHANNEL: holder.notified, pulse.CHANNEL: pulse.heart.watched}

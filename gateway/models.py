@@ -2,6 +2,7 @@
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -37,6 +38,7 @@ class Engine(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(null=True, blank=True)
     problem = models.CharField(max_length=500, blank=True)  # what the last look at it met, in words
+    version = models.CharField(max_length=60, blank=True)  # of its program, as it says itself; blank: it does not
 
     class Meta:
         constraints = [
@@ -60,9 +62,17 @@ class ServedModel(models.Model):
     default_reserve = models.PositiveIntegerField(default=DEFAULT_RESERVE)
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now)
+    retires_on = models.DateField(null=True, blank=True)  # set: it is deprecated, and callers may rely on it until then
+    successor = models.CharField(max_length=200, blank=True)  # the public id of what to use in its stead
+    on_status_page = models.BooleanField(default=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["engine", "public_id"], name="served_model_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["engine", "public_id"], name="served_model_once"),
+            models.CheckConstraint(
+                condition=models.Q(successor="") | models.Q(retires_on__isnull=False), name="successor_of_deprecated"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.public_id
@@ -158,3 +168,45 @@ class SummedDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day}"
+
+
+class Pulse(models.Model):
+    """What a web process says of itself every few seconds, in place of what it said before (`gateway.monitor`).
+
+    The table is unlogged: what it holds is worth nothing after a crash.
+    """
+
+    process = models.UUIDField(primary_key=True)
+    at = models.DateTimeField(db_default=Now())  # by the database's clock: machines' clocks differ
+    told = models.JSONField()
+
+    def __str__(self) -> str:
+        return f"{self.process} at {self.at}"
+
+
+class Health(models.TextChoices):
+    WORKS = "works", _("Works")
+    SLOW = "slow", _("Slow")
+    DOWN = "down", _("Not working")
+
+
+class Spell(models.Model):
+    """A time in which a model, or the platform, was in one state without a break. Between two, nobody looked.
+
+    `gateway.availability.spells` writes it. The last one of a model is its state now, since when it begins.
+    """
+
+    model = models.CharField(max_length=200, blank=True)  # public id; blank: the platform
+    state = models.CharField(max_length=8, choices=Health)
+    begins_at = models.DateTimeField()
+    ends_at = models.DateTimeField()  # moves on with each look that finds the same
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["model", "begins_at"], name="spell_begins_once"),
+            models.CheckConstraint(condition=models.Q(ends_at__gte=models.F("begins_at")), name="spell_not_backwards"),
+            models.CheckConstraint(condition=models.Q(state__in=Health.values), name="spell_state_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model or 'platform'} {self.state} from {self.begins_at}"

@@ -12,6 +12,7 @@ from billing.prices.pricing import UnitPrices, cost
 from billing.records import NOTHING, Counts
 from gateway.engines.clock import Clock
 from gateway.engines.facts import EngineFacts
+from gateway.meter import Meter
 
 type Release = Callable[[Counts], None]
 
@@ -83,6 +84,7 @@ class Call:
     admission: Admission | None = None  # what it holds from its admission on
     cut_as: str = ""  # the outcome that `cut` gave it
     engine: EngineFacts | None = None  # the last that it was given to
+    meter: Meter | None = None  # of that engine's answer
 
 
 drain_flag = Flag()  # set: new calls are refused

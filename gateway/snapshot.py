@@ -189,6 +189,8 @@ def load_routes() -> dict[str, tuple[Route, ...]]:
             context_length=row.context_length,
             aliases=tuple(row.aliases),
             created=int(row.created_at.timestamp()),
+            retires_on=row.retires_on,
+            successor=row.successor,
             defaults=row.defaults,
             default_reserve=row.default_reserve,
         )

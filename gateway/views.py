@@ -23,6 +23,7 @@ from accounts.errors import NotAllowed
 from accounts.models import Role, Team, User
 from billing.prices.captions import price_said, price_unit
 from billing.prices.pricing import price_list
+from gateway.availability.captions import model_cells
 from gateway.catalogue import (
     add_engine,
     change_engine,
@@ -35,7 +36,17 @@ from gateway.catalogue import (
 )
 from gateway.discovery import find_engines
 from gateway.errors import CatalogueMistake, GatewayError
-from gateway.forms import PRESETS, EngineChangeForm, EngineForm, ModelForm, TrialForm, trial
+from gateway.forms import (
+    PRESETS,
+    EngineChangeForm,
+    EngineForm,
+    LifecycleForm,
+    ModelForm,
+    Preset,
+    TrialForm,
+    trial,
+)
+from gateway.lifecycle import set_lifecycle
 from gateway.models import Engine, ServedModel
 from gateway.reconciliation.views import engine_section
 from gateway.reference import reference as api_reference
@@ -48,9 +59,16 @@ from gateway.trial import tried
 def models(request: HttpRequest, slug: str) -> HttpResponse:
     team = team_for(request.user, slug, role=Role.MEMBER)
     offered = models_for(chat_caller(request.user, team))
-    prices = {one.model: price_said(one) for one in price_list(timezone.now())}
-    rows = [(model, prices.get(model.public_id)) for model in offered]
-    context = {"team": team, "rows": rows, "priced": any(price for _model, price in rows), "unit": price_unit()}
+    now = timezone.now()
+    prices = {one.model: price_said(one) for one in price_list(now)}
+    stand = model_cells({model.public_id: (model.retires_on, model.successor) for model in offered}, now=now)
+    rows = [(model, prices.get(model.public_id), stand[model.public_id]) for model in offered]
+    context = {
+        "team": team,
+        "rows": rows,
+        "priced": any(price for _model, price, _now in rows),
+        "unit": price_unit(),
+    }
     return render(request, "gateway/models.html", context)
 
 
@@ -137,14 +155,23 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             _say_what_became_of(request, found.public_id, form.cleaned_data["public_id"])
             return redirect("gateway:engine", pk=found.engine_id)
-    context = {
-        "model": found,
-        "others": _also_served_by(found),
-        "form": form,
-        "presets": PRESETS,
-        "loaded": loaded,
-    }
-    return render(request, "gateway/model.html", context, status=422 if form.errors else 200)
+    return _model_page(request, found, form=form, loaded=loaded)
+
+
+@require_POST
+def lifecycle(request: HttpRequest, pk: int) -> HttpResponse:
+    user = require_operator(request.user)
+    found = get_object_or_404(ServedModel.objects.select_related("engine"), pk=pk)
+    form = LifecycleForm(request.POST, model=found, others=_other_models(found))
+    if form.is_valid():
+        try:
+            set_lifecycle(model=found, **form.cleaned_data, by=user)
+        except CatalogueMistake as error:
+            _say_at_its_field(form, error)
+        else:
+            messages.success(request, _("Saved."))
+            return redirect("gateway:model", pk=pk)
+    return _model_page(request, found, lifecycle=form)
 
 
 @require_GET
@@ -245,6 +272,33 @@ def _say_what_became_of(request: HttpRequest, old: str, new: str) -> None:
         messages.warning(request, said % {"old": old, "new": new})
     else:
         messages.success(request, _("Saved."))
+
+
+def _model_page(
+    request: HttpRequest,
+    model: ServedModel,
+    *,
+    form: ModelForm | None = None,
+    lifecycle: LifecycleForm | None = None,
+    loaded: Preset | None = None,
+) -> HttpResponse:
+    form = form or ModelForm.of(model)
+    lifecycle = lifecycle or LifecycleForm(model=model, others=_other_models(model))
+    context = {
+        "model": model,
+        "others": _also_served_by(model),
+        "form": form,
+        "lifecycle": lifecycle,
+        "presets": PRESETS,
+        "loaded": loaded,
+    }
+    return render(request, "gateway/model.html", context, status=422 if form.errors or lifecycle.errors else 200)
+
+
+def _other_models(model: ServedModel) -> list[str]:
+    """What may follow it."""
+    rows = ServedModel.objects.exclude(public_id=model.public_id).order_by("public_id")
+    return list(rows.values_list("public_id", flat=True).distinct())
 
 
 def _also_served_by(model: ServedModel) -> list[ServedModel]:

@@ -68,6 +68,11 @@ def total(packed: int) -> float:
     return sum(count * (_EDGES[bucket][0] + _EDGES[bucket][1] - 1) / 2 for bucket, count in counts(packed))
 
 
+def approximate_sum(packed: int) -> float:
+    """Milliseconds of all requests together, each taken to lie in the middle of its bucket: off by a tenth at most."""
+    return sum(count * sum(_EDGES[bucket]) / 2 for bucket, count in counts(packed))
+
+
 def packed(bucket: int, count: int = 1) -> int:
     number: int = count * _PLACE**bucket
     return number

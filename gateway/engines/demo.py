@@ -135,6 +135,9 @@ class DemoEngine:
     async def probe(self, engine: EngineFacts, clock: Clock) -> None:
         return
 
+    async def version(self, engine: EngineFacts, clock: Clock) -> str:
+        return ""
+
     async def stream(self, route: Route, question: Question, clock: Clock) -> AsyncGenerator[list[Item]]:
         body, chat = question.body, question.kind is Kind.CHAT
         tokens, reason = _answer(body)

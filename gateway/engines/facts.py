@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +15,7 @@ type Item = bytes | Json
 
 
 DEFAULT_RESERVE = 4096  # tokens
+LONGEST_VERSION = 60  # characters
 
 
 class Kind(StrEnum):
@@ -57,6 +59,8 @@ class Route:
     context_length: int | None = None
     aliases: tuple[str, ...] = ()
     created: int = 0  # seconds since the epoch
+    retires_on: date | None = None  # set: it is deprecated
+    successor: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     default_reserve: int = DEFAULT_RESERVE
 
@@ -67,6 +71,11 @@ class FoundModel:
 
     name: str
     context_length: int | None = None
+
+
+def version_in(said: object) -> str:
+    """What an engine calls its version, if that is a word to be shown; else nothing."""
+    return said.strip()[:LONGEST_VERSION] if isinstance(said, str) and said.isprintable() else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,9 @@ class EngineClient(Protocol):
 
     async def probe(self, engine: EngineFacts, clock: "Clock") -> None:
         """Whether it would take a request now. Raises GatewayError when not."""
+
+    async def version(self, engine: EngineFacts, clock: "Clock") -> str:
+        """Of its program, as it says itself; empty where it says none. Raises GatewayError."""
 
     def stream(self, route: Route, question: Question, clock: "Clock") -> AsyncGenerator[list[Item]]: ...
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from gateway.engines.client import parsed_object, read_answer, read_json, streamed, written
 from gateway.engines.clock import Clock
-from gateway.engines.facts import EngineFacts, FoundModel, Item, Json, Kind, Question, Route
+from gateway.engines.facts import EngineFacts, FoundModel, Item, Json, Kind, Question, Route, version_in
 from gateway.engines.openai import DENIED
 from gateway.engines.sse import MAX_LINE
 from gateway.errors import BadRequest, BrokenOff, EngineFailed, UnreadableAnswer
@@ -50,6 +50,9 @@ class OllamaEngine:
 
     async def probe(self, engine: EngineFacts, clock: Clock) -> None:
         await read_answer(engine, clock, "/api/version", None)
+
+    async def version(self, engine: EngineFacts, clock: Clock) -> str:
+        return version_in((await read_json(engine, clock, "/api/version", None)).get("version"))
 
     async def stream(self, route: Route, question: Question, clock: Clock) -> AsyncGenerator[list[Item]]:
         path, payload = _asked(route, question, stream=True)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from gateway.engines.client import read_answer, read_json, streamed
 from gateway.engines.clock import Clock
-from gateway.engines.facts import EngineFacts, FoundModel, Item, Json, Kind, Question, Route
+from gateway.engines.facts import EngineFacts, FoundModel, Item, Json, Kind, Question, Route, version_in
 from gateway.engines.sse import Splitter
 from gateway.errors import BrokenOff, EngineFailed, UnreadableAnswer
 
@@ -47,6 +47,10 @@ class OpenAIEngine:
     async def probe(self, engine: EngineFacts, clock: Clock) -> None:
         await read_answer(engine, clock, self.health, None)
 
+    async def version(self, engine: EngineFacts, clock: Clock) -> str:
+        """Servers of this protocol have no common word for it."""
+        return ""
+
     async def stream(self, route: Route, question: Question, clock: Clock) -> AsyncGenerator[list[Item]]:
         more = self.counts_wanted if question.exact else self.usage_wanted
         payload = self._payload(route, question) | {"stream": True} | more
@@ -80,6 +84,9 @@ class VllmEngine(OpenAIEngine):
     health = "/health"
     counts_wanted: ClassVar[Json] = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
 
+    async def version(self, engine: EngineFacts, clock: Clock) -> str:
+        return version_in((await read_json(engine, clock, "/version", None)).get("version"))
+
 
 class LlamaCppEngine(OpenAIEngine):
     """llama.cpp's server, whose /props knows the context that one request may use."""
@@ -98,6 +105,9 @@ class LlamaCppEngine(OpenAIEngine):
         if not isinstance(n_ctx, int) or n_ctx <= 0:
             return found
         return [FoundModel(model.name, n_ctx) for model in found]
+
+    async def version(self, engine: EngineFacts, clock: Clock) -> str:
+        return version_in((await read_json(engine, clock, "/props", None)).get("build_info"))
 
     def _payload(self, route: Route, question: Question) -> Json:
         payload = super()._payload(route, question)

@@ -79,6 +79,11 @@ GET = {
     "billing:tier": (DOOR, 404, 404, 404, 200),
     "billing:remove-tier": (DOOR, 404, 404, 404, 200),
     "gateway:models": (DOOR, 404, 403, 200, 200),
+    "gateway:team-in-use": (DOOR, 404, 200, 200, 200),
+    "gateway:in-use": (DOOR, 404, 404, 404, 200),
+    "gateway:monitor": (DOOR, 404, 404, 404, 200),
+    "gateway:status": (404, 404, 404, 404, 404),  # without STATUS_PAGE
+    "gateway:status-json": (404, 404, 404, 404, 404),
     "gateway:unpriced": (DOOR, 404, 404, 404, 200),
     "gateway:reference": (DOOR, 200, 200, 200, 200),
     "gateway:engines": (DOOR, 404, 404, 404, 200),
@@ -116,6 +121,7 @@ POST = {
     "gateway:add-engine": (DOOR, 404, 404, 404, 422),
     "gateway:engine": (DOOR, 404, 404, 404, 422),
     "gateway:model": (DOOR, 404, 404, 404, 422),
+    "gateway:model-lifecycle": (DOOR, 404, 404, 404, 302),
     "gateway:import-models": (DOOR, 404, 404, 404, 302),
     "gateway:engine-enabled": (DOOR, 404, 404, 404, 302),
     "gateway:remove-engine": (DOOR, 404, 404, 404, 302),
@@ -147,6 +153,7 @@ class Things:
         pk = {"accounts": self.key, "billing": self.key, "gateway": self.engine, "chat": self.conversation}.get(room)
         own = {
             "gateway:model": self.model,
+            "gateway:model-lifecycle": self.model,
             "billing:price": self.price,
             "billing:remove-price": self.price,
             "billing:request": self.request,

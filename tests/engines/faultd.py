@@ -966,8 +966,13 @@ class Faultd:
             "/v1/models": {"object": "list", "data": cards},
             "/api/tags": {"models": [{"name": name, "model": name} for name in self.models]},
             "/api/version": {"version": "0.0.1-fault"},
+            "/version": {"version": "0.11.0"},
             "/health": {"status": "ok"},
-            "/props": {"default_generation_settings": {"n_ctx": CONTEXT // 2}, "total_slots": 2},
+            "/props": {
+                "default_generation_settings": {"n_ctx": CONTEXT // 2},
+                "total_slots": 2,
+                "build_info": "b7000",
+            },
             "/_log": {"requests": [asdict(exchange) for exchange in self.requests], "now": time.monotonic()},
         }
         page = pages.get(stage.exchange.path)

@@ -1,0 +1,1 @@
+"""What runs now, in all web processes together: each tells of itself, and a page shows the sum while it changes."""

@@ -1,0 +1,1 @@
+"""Which models are used, by whom and how much; which are on the way out, and which nobody asks for."""
