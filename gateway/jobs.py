@@ -3,6 +3,7 @@
 import logging
 
 from accounts.background import Job
+from gateway.alerts import look_at_engines
 from gateway.catalogue import look
 from gateway.errors import GatewayError
 from gateway.idempotency import forget_old
@@ -24,6 +25,7 @@ def probe_engines() -> None:
 
 JOBS = [
     Job("gateway.probe", 30, probe_engines),
+    Job("gateway.look_at_engines", 30, look_at_engines),
     Job("gateway.forget_requests", 3600, forget_old),
     Job("gateway.reconcile", EVERY, reconcile, daily=True),
 ]

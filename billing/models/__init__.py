@@ -3,6 +3,17 @@
 Only `billing.ledger.log` writes the log; the roll-ups also `billing.ledger.auditing`.
 """
 
+from billing.models.alerts import (
+    Alert,
+    Delivery,
+    Dismissal,
+    Listener,
+    MonthReported,
+    Rule,
+    Severity,
+    Watching,
+    Webhook,
+)
 from billing.models.budgets import (
     CREDITS_MONTH,
     Budget,
@@ -23,12 +34,17 @@ from billing.models.rollups import PlatformDay, RollUp, TeamRollUp, UsageDay, Us
 __all__ = [
     "CREDITS_MONTH",
     "ENDED_WELL",
+    "Alert",
     "Budget",
     "BudgetAccount",
     "CreditEntry",
     "DeadLetter",
+    "Delivery",
+    "Dismissal",
     "KeyLimit",
+    "Listener",
     "MemberLimit",
+    "MonthReported",
     "Origin",
     "Outcome",
     "Period",
@@ -38,6 +54,8 @@ __all__ = [
     "RefusedQuarter",
     "Reservation",
     "RollUp",
+    "Rule",
+    "Severity",
     "Source",
     "SpoolMark",
     "TeamBooks",
@@ -49,4 +67,6 @@ __all__ = [
     "UsageDay",
     "UsageQuarter",
     "UsageRecord",
+    "Watching",
+    "Webhook",
 ]
