@@ -13,6 +13,7 @@ from billing.spool.folder import folders, is_held, numbered, parts
 from billing.spool.shipper import spool_root
 
 LATE = 300.0  # seconds in a spool that are too many
+TRIED = 64 * 1024  # bytes written to find out whether the disk has room
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +68,21 @@ def alarms() -> Alarms:
     check = last_check()
     differing = check is not None and not check.agrees
     return Alarms(DeadLetter.objects.count(), found.put_aside, found.lag > LATE, differing)
+
+
+def writable(root: Path) -> bool:
+    """Whether the disk under the spools takes something: it is tried. True where there is no spool."""
+    if not root.is_dir():
+        return True
+    path = root / f".tried-{os.getpid()}"
+    try:
+        with path.open("wb") as file:
+            file.write(b"\0" * TRIED)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            path.unlink()
+    return True

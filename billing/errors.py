@@ -18,6 +18,8 @@ BillingError
 ├── PriceListMistakes  a list of prices of which nothing was taken; `lines` says why, by line
 ├── OverBudget         a call may cost more than a budget or credit has left
 ├── NoPrice            a call is to be paid in money and its model has no price
+├── AddressRefused     a webhook leads where this server calls nobody; `reason` says why
+├── TooManyWebhooks    a team has as many as it may have
 └── AlreadyEntered     the form that adds to a credit has done so before
 """
 
@@ -140,6 +142,18 @@ class OverBudget(BillingError):
 
 
 class NoPrice(BillingError):
+    pass
+
+
+class AddressRefused(BillingError):
+    """`reason`: malformed, scheme, credentials, port, private, unknown, or known: it is there already."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TooManyWebhooks(BillingError):
     pass
 
 

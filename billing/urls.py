@@ -1,5 +1,6 @@
 from django.urls import path
 
+from billing.alerts import views as alert_views
 from billing.budgets import views as budget_views
 from billing.limits import views as limit_views
 from billing.prices import views as price_views
@@ -46,4 +47,19 @@ urlpatterns = [
     path("operator/requests/", request_views.find, name="find-request"),
     path("operator/requests/<uuid:pk>/", request_views.one, name="request"),
     path("operator/prices.csv", price_views.export, name="prices-csv"),
+    path("t/<slug:slug>/alerts/", alert_views.alerts_page, name="alerts"),
+    path("t/<slug:slug>/alerts/sent/", alert_views.sent, name="alerts-sent"),
+    path("t/<slug:slug>/alerts/watch/", alert_views.watch, name="alerts-watch"),
+    path("t/<slug:slug>/alerts/people/", alert_views.people, name="alerts-people"),
+    path("t/<slug:slug>/alerts/mine/", alert_views.mine, name="alerts-mine"),
+    path("t/<slug:slug>/alerts/webhooks/", alert_views.add, name="add-webhook"),
+    path("t/<slug:slug>/alerts/webhooks/<int:pk>/", alert_views.webhook, name="webhook"),
+    path("t/<slug:slug>/alerts/<uuid:alert>/away/", alert_views.put_away, name="put-alert-away"),
+    path("operator/alerts/", alert_views.platform_page, name="platform-alerts"),
+    path("operator/alerts/sent/", alert_views.platform_sent, name="platform-alerts-sent"),
+    path("operator/alerts/mine/", alert_views.platform_mine, name="platform-alerts-mine"),
+    path("operator/alerts/webhooks/", alert_views.platform_add, name="add-platform-webhook"),
+    path("operator/alerts/webhooks/<int:pk>/", alert_views.platform_webhook, name="platform-webhook"),
+    path("operator/alerts/<uuid:alert>/away/", alert_views.platform_put_away, name="put-platform-alert-away"),
+    path("mail/stop/<str:token>/", alert_views.stop_mail, name="stop-mail"),
 ]

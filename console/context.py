@@ -1,5 +1,7 @@
 """What every page's frame shows: the team one is in, the other teams, how it looks."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -7,7 +9,8 @@ from django.http import HttpRequest
 
 from accounts.access import TEAM_IN_SESSION, role_in, teams_of
 from accounts.forms import THEME_COOKIE
-from accounts.models import Team, User
+from accounts.models import Role, Team, User
+from billing.alerts.show import Heads, heads
 from console import VERSION
 
 
@@ -21,12 +24,24 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         "team": None,
         "teams": [],
         "role": None,
+        "banner": None,
     }
     if not isinstance(user, User) or not user.is_active:
         return base
     teams = teams_of(user)
     team = current_team(request, teams)
-    return base | {"teams": teams, "team": team, "role": role_in(user, team) if team else None}
+    role = role_in(user, team) if team else None
+    return base | {"teams": teams, "team": team, "role": role, "banner": banner(request, user, team, role)}
+
+
+def banner(request: HttpRequest, user: User, team: Team | None, role: Role | None) -> Callable[[], Heads] | None:
+    """The alerts above a page of the team or, for operators, the platform; asked for when a template comes to it."""
+    match = request.resolver_match
+    if team and match and match.kwargs.get("slug") == team.slug:
+        return partial(heads, team, user, role)
+    if user.is_operator and match and match.route.startswith("operator/"):
+        return partial(heads, None, user, None)
+    return None
 
 
 def current_team(request: HttpRequest, teams: list[Team]) -> Team | None:

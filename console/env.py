@@ -17,6 +17,7 @@ import environ
 from console.errors import BadSetting
 
 ROOT = Path(__file__).resolve().parent.parent
+MAIL_SECONDS = 10  # that the mail server may take for a step; without a limit it could hold all background work
 SECRET_KEY_LENGTH = 32  # characters at least
 KNOWN_SECRETS = ("changeme", "change-me", "secret", "insecure", "django-insecure", "example", "tertulia")
 
@@ -62,6 +63,7 @@ class Environment:
     local_model: str
     cors_origins: tuple[str, ...]
     image_hosts: tuple[str, ...]
+    webhook_hosts: tuple[str, ...]
     insecure_http: bool
 
 
@@ -109,6 +111,7 @@ def read(given: Mapping[str, str] | None = None) -> Environment:
         local_model=reader.text("LOCAL_MODEL"),
         cors_origins=reader.words("CORS_ORIGINS"),
         image_hosts=tuple(host.lower() for host in reader.words("IMAGE_HOSTS")),
+        webhook_hosts=tuple(host.lower() for host in reader.words("WEBHOOK_HOSTS")),
         insecure_http=reader.flag("INSECURE_HTTP"),
     )
     _check_transport(found)
@@ -198,6 +201,7 @@ def mailer(url: str) -> dict[str, object]:
         "password": found["EMAIL_HOST_PASSWORD"] or "",
         "use_tls": found.get("EMAIL_USE_TLS", False),
         "use_ssl": found.get("EMAIL_USE_SSL", False),
+        "timeout": MAIL_SECONDS,
     }
     return {"BACKEND": found["EMAIL_BACKEND"], "OPTIONS": options if "smtp" in found["EMAIL_BACKEND"] else {}}
 

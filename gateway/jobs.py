@@ -3,6 +3,7 @@
 import logging
 
 from accounts.background import Job
+from gateway.alerts import look_at_engines
 from gateway.availability.spells import forget_old as forget_old_states
 from gateway.availability.spells import note_states
 from gateway.catalogue import look
@@ -27,6 +28,7 @@ def probe_engines() -> None:
 
 JOBS = [
     Job("gateway.probe", 30, probe_engines),
+    Job("gateway.look_at_engines", 30, look_at_engines),
     Job("gateway.forget_requests", 3600, forget_old),
     Job("gateway.forget_states", 24 * 3600, forget_old_states),
     Job("gateway.reconcile", EVERY, reconcile, daily=True),

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0008_outcomes_in_rollups'),
+        ('billing', '0010_alerts'),
     ]
 
     operations = [

@@ -3,6 +3,17 @@
 Only `billing.ledger.log` writes the log; the roll-ups also `billing.ledger.auditing`.
 """
 
+from billing.models.alerts import (
+    Alert,
+    Delivery,
+    Dismissal,
+    Listener,
+    MonthReported,
+    Rule,
+    Severity,
+    Watching,
+    Webhook,
+)
 from billing.models.budgets import (
     CREDITS_MONTH,
     Budget,
@@ -33,13 +44,18 @@ from billing.models.rollups import (
 __all__ = [
     "CREDITS_MONTH",
     "ENDED_WELL",
+    "Alert",
     "Budget",
     "BudgetAccount",
     "CreditEntry",
     "DeadLetter",
+    "Delivery",
+    "Dismissal",
     "KeyLimit",
     "LedgerCheck",
+    "Listener",
     "MemberLimit",
+    "MonthReported",
     "Origin",
     "Outcome",
     "Period",
@@ -51,6 +67,8 @@ __all__ = [
     "RefusedQuarter",
     "Reservation",
     "RollUp",
+    "Rule",
+    "Severity",
     "Source",
     "SpoolMark",
     "TeamBooks",
@@ -63,4 +81,6 @@ __all__ = [
     "UsageDay",
     "UsageQuarter",
     "UsageRecord",
+    "Watching",
+    "Webhook",
 ]

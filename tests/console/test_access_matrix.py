@@ -16,11 +16,14 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Role, Team, User
+from billing.alerts.noticed import Noticed
+from billing.alerts.raising import raise_alert
+from billing.alerts.webhooks import add_webhook
 from billing.budgets.monthly import set_budget
 from billing.ledger import log as ledger
 from billing.limits.tiers import add_tier
 from billing.limits.windows import Bounds
-from billing.models import Unit
+from billing.models import Rule, Severity, Unit
 from billing.prices.pricing import Rates, add_price
 from billing.usage.files import has_xlsx
 from chat.conversations import Question, start
@@ -78,6 +81,11 @@ GET = {
     "billing:tiers": (DOOR, 404, 404, 404, 200),
     "billing:tier": (DOOR, 404, 404, 404, 200),
     "billing:remove-tier": (DOOR, 404, 404, 404, 200),
+    "billing:alerts": (DOOR, 404, 200, 200, 200),
+    "billing:alerts-sent": (DOOR, 404, 200, 200, 200),
+    "billing:platform-alerts": (DOOR, 404, 404, 404, 200),
+    "billing:platform-alerts-sent": (DOOR, 404, 404, 404, 200),
+    "billing:stop-mail": (404, 404, 404, 404, 404),
     "gateway:models": (DOOR, 404, 403, 200, 200),
     "gateway:team-in-use": (DOOR, 404, 200, 200, 200),
     "gateway:in-use": (DOOR, 404, 404, 404, 200),
@@ -117,6 +125,16 @@ POST = {
     "billing:tier": (DOOR, 404, 404, 404, 422),
     "billing:give-tier": (DOOR, 404, 404, 404, 302),
     "billing:remove-tier": (DOOR, 404, 404, 404, 302),
+    "billing:alerts-watch": (DOOR, 404, 403, 403, 422),
+    "billing:alerts-people": (DOOR, 404, 403, 403, 302),
+    "billing:alerts-mine": (DOOR, 404, 302, 302, 302),
+    "billing:add-webhook": (DOOR, 404, 403, 403, 422),
+    "billing:webhook": (DOOR, 404, 403, 403, 302),
+    "billing:put-alert-away": (DOOR, 404, 302, 302, 302),
+    "billing:platform-alerts-mine": (DOOR, 404, 404, 404, 302),
+    "billing:add-platform-webhook": (DOOR, 404, 404, 404, 422),
+    "billing:platform-webhook": (DOOR, 404, 404, 404, 302),
+    "billing:put-platform-alert-away": (DOOR, 404, 404, 404, 302),
     "gateway:try": (DOOR, 200, 403, 200, 200),
     "gateway:add-engine": (DOOR, 404, 404, 404, 422),
     "gateway:engine": (DOOR, 404, 404, 404, 422),
@@ -147,6 +165,10 @@ class Things:
     budget: int
     tier: int
     member: int
+    webhook: int
+    platform_webhook: int
+    alert: uuid.UUID
+    platform_alert: uuid.UUID
 
     def arguments(self, name: str) -> dict[str, object]:
         room = name.partition(":")[0]
@@ -163,9 +185,15 @@ class Things:
             "billing:tier": self.tier,
             "billing:give-tier": self.tier,
             "billing:remove-tier": self.tier,
+            "billing:webhook": self.webhook,
+            "billing:platform-webhook": self.platform_webhook,
         }
         pk = own.get(name, pk)
-        return {"slug": "red", "credited": "red", "pk": pk, "token": "made-up", "answer": self.answer, "form": "csv"}
+        alert = self.platform_alert if "platform" in name else self.alert
+        return {
+            "slug": "red", "credited": "red", "pk": pk, "token": "made-up", "answer": self.answer, "form": "csv",
+            "alert": alert,
+        }  # fmt: skip
 
 
 @pytest.fixture
@@ -180,6 +208,11 @@ def things(red: Team, alice: User) -> Things:
     ledger.write([call := ended(red.pk)])
     budget = set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(1000), hard=True, by=alice)
     key = make_key(red, owner=alice).key
+    hook, platform_hook = (
+        add_webhook(team=team, url="https://hooks.example.org/", by=None)[0].pk for team in (red, None)
+    )
+    noticed = [Noticed(pk, Rule.SPOOL, "full", "", Severity.URGENT) for pk in (red.pk, None)]
+    alerts = [raised.pk for one in noticed if (raised := raise_alert(one, now=timezone.now()))]
     tier = add_tier(name="Small", bounds=Bounds(requests_per_minute=60), by=None)
     return Things(
         key.pk,
@@ -192,6 +225,10 @@ def things(red: Team, alice: User) -> Things:
         budget.pk,
         tier.pk,
         alice.pk,
+        hook,
+        platform_hook,
+        alerts[0],
+        alerts[1],
     )
 
 

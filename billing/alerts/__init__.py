@@ -1,0 +1,1 @@
+"""What people must hear of: what is noticed, who is told by which way, and the month's report by mail."""

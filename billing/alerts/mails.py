@@ -1,0 +1,95 @@
+"""Mail to people, each in an own language. What is due for somebody from one team goes out in one mail."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from smtplib import SMTPException
+from typing import Protocol
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives, mailers
+from django.core.mail.backends.base import BaseEmailBackend
+from django.utils import translation
+
+from billing.alerts.alert_mail import alert_message
+from billing.alerts.letters import headers
+from billing.alerts.report_mail import report_message
+from billing.alerts.wishes import Hearer, hearers
+from billing.models import Delivery
+
+
+class Done(Protocol):
+    def __call__(self, delivery: Delivery, *, sent: bool, answer: str = "") -> None: ...
+
+
+def send_all(deliveries: Sequence[Delivery], *, done: Done, drop: Callable[[Delivery], None]) -> None:
+    """One connection for all of them."""
+    groups = list(_together(deliveries, drop))
+    if not groups:
+        return
+    connection = mailers.default
+    try:
+        connection.open()
+        for group in groups:
+            _send(group, connection, done)
+    except (OSError, SMTPException) as error:  # the server is away: none of them went
+        for group in groups:
+            for delivery in group:
+                done(delivery, sent=False, answer=_problem(error))
+    finally:
+        connection.close()
+
+
+def _send(group: Sequence[Delivery], connection: BaseEmailBackend, done: Done) -> None:
+    problem = ""
+    try:
+        connection.send_messages([compose(group)])
+    except SMTPException as error:
+        problem = _problem(error)
+    for delivery in group:
+        done(delivery, sent=not problem, answer=problem)
+
+
+def _problem(error: Exception) -> str:
+    """Without what a server may have said of people's addresses."""
+    return f"{type(error).__name__} {getattr(error, 'smtp_code', '')}".strip()
+
+
+def _together(deliveries: Iterable[Delivery], drop: Callable[[Delivery], None]) -> Iterable[list[Delivery]]:
+    """Alerts by person and team; reports one by one. What is not wanted any more is dropped."""
+    alerts: defaultdict[tuple[int, int | None], list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        if not _is_wanted(delivery):
+            drop(delivery)
+        elif delivery.report is not None:
+            yield [delivery]
+        else:
+            alerts[delivery.user_id or 0, delivery.team_id].append(delivery)
+    yield from alerts.values()
+
+
+def _is_wanted(delivery: Delivery) -> bool:
+    """Whoever has left, or declined since, hears no more; whom the team's choice left out, only of own keys."""
+    team = delivery.team
+    if team is not None and team.archived_at is not None:
+        return False
+    hearer = next((one for one in hearers(team) if one.user.pk == delivery.user_id), None)
+    return hearer is not None and not _declined(hearer, delivery)
+
+
+def _declined(hearer: Hearer, delivery: Delivery) -> bool:
+    return hearer.declined_reports if delivery.report is not None else hearer.declined_alerts
+
+
+def compose(group: Sequence[Delivery]) -> EmailMultiAlternatives:
+    """One message to one person: alerts of one team, or one report."""
+    first = group[0]
+    user = first.user
+    if user is None:
+        raise ValueError("this delivery goes to a webhook")
+    with translation.override(user.language or settings.LANGUAGE_CODE):
+        if first.report is not None:
+            message = report_message(first.report, user)
+        else:
+            message = alert_message([(one.alert, one.kind) for one in group if one.alert], user, first.team)
+    message.extra_headers = headers(first, user)
+    return message

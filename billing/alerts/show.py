@@ -1,0 +1,161 @@
+"""Alerts as pages show them, and which of them stand at the head of somebody's pages."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import formats
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from accounts.access import has_role
+from accounts.models import ApiKey, Role, Team, User
+from billing.alerts.links import page_of, path_of
+from billing.alerts.words import said
+from billing.models import Alert, Delivery, Dismissal, Severity
+
+PAST = 30
+SENT = 30
+AT_HEAD = 3  # banners; of more it is told how many
+
+STATE = {Severity.URGENT: "bad", Severity.WARNING: "warn", Severity.NOTE: "off"}
+_RANK = [Severity.URGENT, Severity.WARNING, Severity.NOTE]
+
+REASONS = {
+    "malformed": gettext_noop("This is no address."),
+    "scheme": gettext_noop("The address must begin with https://."),
+    "credentials": gettext_noop("The address must not hold a name or password."),
+    "port": gettext_noop("Only ports 443 and 8443 may be called."),
+    "private": gettext_noop("The address leads into a private network. An operator can allow its host."),
+    "unknown": gettext_noop("The host's name is not known."),
+    "known": gettext_noop("This address is there already."),
+    "no answer in time": gettext_noop("no answer in time"),
+    "secret unreadable": gettext_noop("The secret was stored with another SECRET_KEY: make a new one."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An alert in words; `state` is a class of the state's shape, `kind` what it is about."""
+
+    id: UUID
+    kind: str
+    state: str
+    severity: str
+    title: str
+    text: str
+    url: str
+    raised: str
+    resolved: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What stands at the head of pages. `more`: how many do not. `team`: a slug, empty for the platform's."""
+
+    alerts: list[Shown]
+    more: int
+    team: str
+    page: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownDelivery:
+    at: str
+    what: str
+    to: str
+    state: str
+    said: str
+    note: str
+
+
+def open_alerts(team: Team | None) -> list[Shown]:
+    found = Alert.objects.filter(team=team, resolved_at=None).select_related("team").order_by("-raised_at")
+    return [shown(alert) for alert in sorted(found, key=lambda one: _RANK.index(Severity(one.severity)))]
+
+
+def past_alerts(team: Team | None) -> list[Shown]:
+    """The latest first."""
+    found = Alert.objects.filter(team=team, resolved_at__isnull=False).select_related("team")
+    return [shown(alert) for alert in found.order_by("-raised_at")[:PAST]]
+
+
+def heads(team: Team | None, user: User, role: str | None) -> Heads:
+    """Those that hold and that this person has not put away: a member's are the team's own and the member's."""
+    mine = Alert.objects.filter(team=team, resolved_at=None).exclude(dismissals__user=user).select_related("team")
+    if team is not None and not has_role(Role(role) if role else None, Role.ADMIN):
+        keys = ApiKey.objects.filter(team=team, owner=user, revoked_at=None).values_list("pk", flat=True)
+        mine = mine.filter(Q(subject__in=["team", f"member:{user.pk}", *(f"key:{key}" for key in keys)]))
+    found = sorted(mine.order_by("-raised_at"), key=lambda one: _RANK.index(Severity(one.severity)))
+    at_head, more = found[:AT_HEAD], max(len(found) - AT_HEAD, 0)
+    return Heads([shown(alert) for alert in at_head], more, team.slug if team else "", page_of(team))
+
+
+def dismiss(*, alert: Alert, user: User) -> None:
+    Dismissal.objects.get_or_create(alert=alert, user=user)
+
+
+def deliveries_of(team: Team | None) -> list[ShownDelivery]:
+    found = Delivery.objects.filter(team=team).select_related("alert__team", "report", "user", "webhook")
+    zone = zone_of(team)
+    return [_delivery(one, zone) for one in found.order_by("-created_at", "pk")[:SENT]]
+
+
+def is_waiting(shown: Iterable[ShownDelivery]) -> bool:
+    return any(one.state == "live" for one in shown)
+
+
+def shown(alert: Alert) -> Shown:
+    words, zone = said(alert), zone_of(alert.team)
+    severity = Severity(alert.severity)
+    return Shown(
+        id=alert.pk,
+        kind=str(alert.get_rule_display()),
+        state=STATE[severity],
+        severity=str(severity.label),
+        title=words.title,
+        text=words.text,
+        url=path_of(alert),
+        raised=moment(alert.raised_at, zone),
+        resolved=moment(alert.resolved_at, zone) if alert.resolved_at else "",
+    )
+
+
+def zone_of(team: Team | None) -> ZoneInfo:
+    return ZoneInfo(team.time_zone if team else settings.TIME_ZONE)
+
+
+def moment(at: datetime, zone: ZoneInfo) -> str:
+    local = at.astimezone(zone)
+    return _("%(day)s, %(time)s") % {
+        "day": formats.date_format(local, "SHORT_DATE_FORMAT"),
+        "time": formats.time_format(local, "H:i"),
+    }
+
+
+def reason(code: str) -> str:
+    """Why a call came to nothing; an answer's own words as they are."""
+    return _(REASONS[code]) if code in REASONS else code
+
+
+def _delivery(delivery: Delivery, zone: ZoneInfo) -> ShownDelivery:
+    state = {
+        Delivery.State.WAITING: "live",
+        Delivery.State.SENT: "good",
+        Delivery.State.FAILED: "bad",
+        Delivery.State.DROPPED: "off",
+    }[Delivery.State(delivery.state)]
+    what = str(Delivery.Kind(delivery.kind).label)
+    if delivery.alert is not None:
+        words = said(delivery.alert).title
+        what = words if delivery.kind == Delivery.Kind.RAISED else f"{what}: {words}"
+    elif delivery.report is not None:
+        what = f"{what}: {formats.date_format(delivery.report.month, 'YEAR_MONTH_FORMAT')}"
+    tried_in_vain = delivery.state == Delivery.State.WAITING and delivery.answer
+    said_ = _("is tried again") if tried_in_vain else str(Delivery.State(delivery.state).label)
+    note = "" if delivery.state == Delivery.State.SENT else reason(delivery.answer)
+    return ShownDelivery(moment(delivery.created_at, zone), what, delivery.to, state, said_, note)
