@@ -118,7 +118,7 @@ def in_use(question: Question, *, now: datetime) -> InUse:
     rows, moment = _rows(question)
     sums = {row["model"]: row for row in rows.values("model").annotate(**_SUMS)}
     lines = _lines(question, rows.values("model", moment).annotate(tokens=_TOKENS), moment)
-    whose = _whose(question, rows, moment)
+    whose = _whose(question, _rows(question, "team_id")[0], moment)
     offers = _offers(question.scope.team)
     priced = set(Price.objects.filter(effective_from__lte=now).values_list("model", flat=True).distinct())
     lasts = last_uses(question, {model: found.last for model, found in whose.items()}, by_quarters=moment == "bucket")
@@ -153,10 +153,10 @@ _SUMS: dict[str, Any] = {
 }
 
 
-def _rows(question: Question) -> tuple[QuerySet[Any], str]:
-    """The roll-ups of the question, and their column of time."""
+def _rows(question: Question, *columns: str) -> tuple[QuerySet[Any], str]:
+    """The roll-ups of the question that tell models apart, and these columns, and their column of time."""
     if not question.by_quarters:
-        return days(question), "day"
+        return days(question, "model", "outcome", *columns), "day"
     rows = quarters(question)
     if question.scope.team is None:  # they lie by team
         rows = rows.filter(team_id__in=list(Team.objects.values_list("pk", flat=True)))
