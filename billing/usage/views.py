@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -169,6 +170,7 @@ def _page(request: HttpRequest, place: Place) -> HttpResponse:
         "path": place.path,
         "files": _files(place, links),
         "teams_of_mine": _teams(request, place),
+        "base_url": settings.BASE_URL,
         "whole_team": place.scope == Scope(place.scope.team) and place.scope.team is not None,
     }
     template = "billing/usage.html#report" if _wants_part(request) else "billing/usage.html"
