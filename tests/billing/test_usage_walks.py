@@ -230,7 +230,8 @@ def test_a_running_period_is_compared_up_to_the_same_time_of_the_day(red: Team) 
         return milliseconds(datetime(2026, 11, 20, hour, tzinfo=UTC) - timedelta(days=days))
 
     ledger.write([
-        ended(red.pk, at_ms=before(30, 10)), ended(red.pk, at_ms=before(30, 11)), ended(red.pk, at_ms=before(30, 13)), ended(red.pk, at_ms=before(31, 23)),
+        ended(red.pk, at_ms=before(30, 10)), ended(red.pk, at_ms=before(30, 11)), ended(red.pk, at_ms=before(30, 13)),
+        ended(red.pk, at_ms=before(31, 23)),
         ended(red.pk, at_ms=before(35, 10)), ended(red.pk, at_ms=before(35, 13)),
     ])  # fmt: skip
     assert usage(asked("period=30d", Scope(red)), now=NOON).before.requests == 4
