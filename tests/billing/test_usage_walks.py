@@ -57,7 +57,7 @@ def heads(html: str) -> str:
 
 def requests(html: str) -> str:
     foot = html[html.index("<tfoot>") : html.index("</tfoot>")]
-    return re.findall(r'data-l="Requests">([^<]*)<', foot)[0]
+    return re.findall(r'data-l="Requests">(?:<a [^>]*>)?([^<]*)<', foot)[0]
 
 
 @pytest.fixture
@@ -346,3 +346,29 @@ def test_months_and_weeks_begin_with_the_period_and_on_mondays() -> None:
     period = Period(date(2026, 10, 30), date(2026, 12, 2), UTC_ZONE)
     assert moments(period, Bucket.MONTH) == (date(2026, 10, 30), date(2026, 11, 1), date(2026, 12, 1))
     assert moments(period, Bucket.WEEK)[:3] == (date(2026, 10, 30), date(2026, 11, 2), date(2026, 11, 9))
+
+
+def test_a_number_of_requests_leads_to_the_log_where_the_reader_sees_the_same_rows(
+    client: Client, alice: User, bob: User, used: Team
+) -> None:
+    log = f"{reverse('billing:usage', args=[used.slug])}log/"
+    own = used.keys.get(name="bobs")
+    cases = [
+        (
+            alice,
+            f"{reverse('billing:usage', args=[used.slug])}?period=7d&metric=cost&origin=api",
+            "period=7d&origin=api",
+        ),
+        (bob, reverse("billing:my-usage"), f"member={bob.pk}"),
+        (bob, reverse("billing:key-report", args=[used.slug, own.pk]), f"key={own.pk}"),
+    ]
+    for person, place, query in cases:
+        client.force_login(person)
+        html = page(client, place)
+        total = html[html.index("<tfoot>") : html.index("</tfoot>")]
+        assert [unescape(found) for found in re.findall(r'href="([^"]*)"', total)] == [f"{log}?{query}"]
+        first = QueryDict(unescape(re.findall(r'data-l="Requests"><a href="[^"?]*\?([^"]*)"', html)[0]))
+        assert dict(first.lists()) == {**dict(QueryDict(query).lists()), "model": ["llama"]}
+    client.force_login(bob)  # who sees the team's sums, and in the log his own rows alone
+    html = page(client, reverse("billing:usage", args=[used.slug]))
+    assert 'data-l="Requests">4<' in html
