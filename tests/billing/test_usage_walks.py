@@ -328,6 +328,33 @@ def test_colours_stay_when_the_order_changes_and_chosen_ones_are_kept() -> None:
     assert hues(["a", ""])[1] == 8
 
 
+def test_a_series_keeps_its_colour_when_others_are_filtered_away(client: Client, alice: User, red: Team) -> None:
+    names = ["llama3.3:70b", "qwen3:32b", "gpt-oss:120b", "gemma3:27b", "phi4", "mistral", "deepseek"]
+    ledger.write([ended(red.pk, counts(1000 - place, 1), model=name) for place, name in enumerate(names)])
+    client.force_login(alice)
+    place = reverse("billing:usage", args=[red.slug])
+
+    def colours(html: str) -> dict[str, str]:
+        return {name: hue for hue, name in re.findall(r'url\(#q(\d)\)"/></svg> ([^<]+)</a></li>', html)}
+
+    of_all = colours(page(client, place))
+    assert sorted(of_all) == sorted(names)
+    assert len(set(of_all.values())) == 7
+    assert {name: colours(page(client, f"{place}?model={name}"))[name] for name in names} == of_all
+
+
+def test_days_before_the_first_usage_are_not_passed_off_as_days_without(client: Client, alice: User, red: Team) -> None:
+    now = datetime.now(UTC)
+    ledger.write([ended(red.pk), ended(red.pk, at_ms=milliseconds(now - timedelta(days=40)))])
+    client.force_login(alice)
+    place = reverse("billing:usage", args=[red.slug])
+    first = formats.date_format((now - timedelta(days=40)).date(), "DATE_FORMAT")
+    assert f"The days before are not all there: the first usage is of {first}." in page(client, place)
+    assert "The days before are not all there" not in page(client, f"{place}?compare=off")
+    ledger.write([ended(red.pk, at_ms=milliseconds(now - timedelta(days=70)))])
+    assert "The days before are not all there" not in page(client, place)
+
+
 def test_a_chart_has_the_outline_of_what_it_is_compared_with_within_its_scale() -> None:
     columns = [Column("", "Mon", href="/mon"), Column("", "Tue", reading="Tue · 2", href="")]
     chart = stacked(
