@@ -60,6 +60,8 @@ def _label(report: Report, moment: Moment, place: int) -> str:
         case Bucket.MONTH:
             return formats.date_format(moment, "M")
         case Bucket.WEEK:
+            if count <= FEW:
+                return formats.date_format(moment, "MONTH_DAY_FORMAT")
             return formats.date_format(moment, "M") if moment.day <= FEW // 2 and place else ""
     return _day_label(moment, period)
 

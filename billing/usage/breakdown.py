@@ -7,6 +7,7 @@ from typing import Any
 
 from django.utils import formats
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from billing.usage import captions
 from billing.usage.buckets import Moment
@@ -111,7 +112,7 @@ def _labels(report: Report) -> dict[str, str]:
         "errors": _("Errors"),
         "first": _("First token, p95"),
         "last": _("Last used"),
-        "change": _("Change"),
+        "change": pgettext("difference", "Change"),
     }
     if not report.compared:
         del found["change"]

@@ -1,6 +1,6 @@
 """Words for the numbers of a report, made from the numbers shown. They never claim a cause."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Protocol
@@ -92,6 +92,10 @@ def _dashed(report: Report) -> str:
     days = report.period.length
     dashed = ngettext("The dashed line is the day before.", "The dashed line is the %(days)s days before.", days)
     return dashed % {"days": days}
+
+
+def begins_within(first: date) -> str:
+    return _("The days before are not all there: the first usage is of %s.") % formats.date_format(first, "DATE_FORMAT")
 
 
 def breakdown_title(group: Group) -> str:

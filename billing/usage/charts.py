@@ -181,6 +181,19 @@ def hues(keys: Iterable[str], wanted: Iterable[int] = ()) -> list[int]:
     return [taken.get(key, OTHER) for key in keys]
 
 
+def preferred(keys: Iterable[str]) -> dict[str, int]:
+    """The hue of each of all the keys that may come up together, of which a chart may draw any few.
+
+    As long as there are no more than hues, no two share one, whichever of them are drawn.
+    """
+    found: dict[str, int] = {}
+    for key in sorted(set(keys) - {""}):
+        own = zlib.crc32(key.encode()) % SHOWN
+        free = [hue for step in range(SHOWN) if (hue := (own + step) % SHOWN + 1) not in found.values()]
+        found[key] = free[0] if free else own + 1
+    return found
+
+
 def _hues_of(series: Sequence[Values]) -> list[int]:
     return hues((one.key for one in series), [one.hue for one in series])
 

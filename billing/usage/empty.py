@@ -26,6 +26,13 @@ class Empty:
     first: date | None = None  # the first day that anything was used
     key: ApiKey | None = None  # of which the first call is awaited
 
+    @property
+    def model(self) -> str:
+        """One that the key may use, where its own list or its team's names any."""
+        if self.key is None:
+            return ""
+        return next(iter(self.key.models or self.key.team.models or ()), "")
+
 
 def why_empty(report: Report, links: Links) -> Empty | None:
     """None where there is something: requests, or adjustments of earlier ones."""
@@ -40,7 +47,7 @@ def why_empty(report: Report, links: Links) -> Empty | None:
     scope = question.scope
     if scope.team is None:
         return Empty(Why.NOTHING)
-    keys = ApiKey.objects.filter(team=scope.team, revoked_at=None)
+    keys = ApiKey.objects.filter(team=scope.team, revoked_at=None).select_related("team")
     if scope.key_id is not None:
         keys = keys.filter(pk=scope.key_id)
     if scope.member_id is not None:

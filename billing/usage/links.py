@@ -1,7 +1,7 @@
 """Addresses of the usage page: each says the whole state, with what a press changes in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -10,11 +10,15 @@ from billing.usage.questions import address
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """`path` is the page's own address, `state` what of it is not as usual, `log_path` the log's (empty: none)."""
+    """`path` is the page's own address, `state` what of it is not as usual.
+
+    `log_path` is the log's (empty: none that shows the same rows), `log_filters` what the page shows without saying so.
+    """
 
     path: str
     state: Mapping[str, Any]
     log_path: str = ""
+    log_filters: Mapping[str, Any] = field(default_factory=dict)
 
     def to(self, **changes: Any) -> str:
         return _with(self.path, address(**{**self.state, **changes}))
@@ -35,7 +39,8 @@ class Links:
         """The requests behind a number."""
         if not self.log_path:
             return ""
-        return _with(self.log_path, address(**{**self.state, "sort": "", "group": "", "metric": "", **values}))
+        state = {name: value for name, value in self.state.items() if name not in _OF_THE_PAGE}
+        return _with(self.log_path, address(**{**state, **self.log_filters, **values}))
 
     def without(self, kind: str, value: object) -> str:
         kept = [one for one in self.state.get(kind) or () if one != value]
@@ -45,6 +50,7 @@ class Links:
         return self.to(origin="", **dict.fromkeys(KINDS))
 
 
+_OF_THE_PAGE = ("group", "metric", "bucket", "compare", "sort", "of")  # which rows have nothing to do with
 KINDS = ("model", "key", "member", "outcome", "team")
 
 

@@ -8,7 +8,8 @@ from django.utils.translation import gettext as _
 
 from billing.usage import axes, breakdown, captions, charts, filters
 from billing.usage.buckets import Moment, ends
-from billing.usage.empty import why_empty
+from billing.usage.comparing import shift
+from billing.usage.empty import first_day, why_empty
 from billing.usage.figures import Figure, figures
 from billing.usage.forms import UsageForm
 from billing.usage.links import Links
@@ -50,7 +51,8 @@ class Line:
 
 def context(form: UsageForm, question: Question, links: Links, *, now: datetime) -> dict[str, Any]:
     report = usage(question, now=now, whole=False)
-    shown = _drawn(report)
+    offers = filters.offers(question)
+    shown = _drawn(report, _hues(question.group, offers))
     chart = _chart(report, shown, links)
     hues = {one.key: stack.hue for one, stack in zip(shown, chart.stacks, strict=True) if one.key}
     return {
@@ -59,8 +61,9 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "report": report,
         "links": links,
         "lead": captions.lead(report),
+        "unlike": _unlike(report),
         "chips": filters.chips(question, links),
-        "offers": filters.offers(question),
+        "offers": offers,
         "filters_said": filters.in_words(question),
         "kept": _kept(links),
         "empty": why_empty(report, links),
@@ -82,12 +85,18 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
     } | sections(question, now=now, state=links.state)
 
 
-def _drawn(report: Report) -> list[charts.Values]:
+def _hues(group: Group, offers: list[filters.Offer]) -> dict[str, int]:
+    """Of all that the page may show, so that a series keeps its colour when others are filtered away."""
+    of_group = [offer for offer in offers if filters.GROUPS[offer.name] == group]
+    return HUES.get(group) or charts.preferred(option.value for offer in of_group for option in offer.options)
+
+
+def _drawn(report: Report, hues: dict[str, int]) -> list[charts.Values]:
     """The series that have something of what is measured, most first, and what all the others come to."""
-    chosen, metric = HUES.get(report.group, {}), report.metric
+    metric = report.metric
     first = [one for one in report.series[: charts.SHOWN] if not one.others and amount(one.total, metric)]
     drawn = [
-        charts.Values(one.label, one.key, tuple(amount(sums, metric) for sums in one.buckets), chosen.get(one.key, 0))
+        charts.Values(one.label, one.key, tuple(amount(sums, metric) for sums in one.buckets), hues.get(one.key, 0))
         for one in first
     ]
     if len(first) == sum(1 for one in report.series if amount(one.total, metric)):
@@ -177,6 +186,16 @@ def _detail(figure: Figure, question: Question, links: Links) -> str:
 def _untyped(question: Question) -> str:
     """Types of tokens are not requested or paid one by one: another group, then."""
     return "" if question.group in {Group.TOKENS, question.scope.groups[0]} else question.group
+
+
+def _unlike(report: Report) -> str:
+    """Said where the days before are fewer than they seem, since the first usage is of one of them."""
+    question = report.question
+    if not report.compared or not report.before.requests:
+        return ""
+    first = first_day(question)
+    before = question.period.moved(-shift(question))
+    return captions.begins_within(first) if first and before.first < first <= before.last else ""
 
 
 def _unreported(report: Report) -> str:

@@ -130,6 +130,7 @@ def _series(question: Question, reading: Reading, begins: tuple[Moment, ...]) ->
             others=key is None,
         )
         for key, one in reading.series.items()
+        if key is not None or one.total != NONE or one.before != NONE  # else it holds buckets that none is drawn of
     ]
     found.sort(key=lambda one: (one.others, -amount(one.total, question.metric), -one.total.requests, one.label))
     return tuple(found)

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -37,18 +38,19 @@ class Place:
     name: str  # how its files begin
     path: str
     files: Callable[[str], str]
-    log: str = ""  # the log's address; empty: there is none for this reader
+    log: str = ""  # the log's address; empty: none where this reader sees the same rows
+    log_filters: tuple[tuple[str, int], ...] = ()
     extra: tuple[tuple[str, str], ...] = ()  # what the address says beside the question
 
 
 @require_GET
 def usage_page(request: HttpRequest, slug: str) -> HttpResponse:
-    return _page(request, _of_team(team_for(request.user, slug)))
+    return _page(request, _of_team(request, slug))
 
 
 @require_GET
 def usage_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
-    return _file(request, _of_team(team_for(request.user, slug)), form)
+    return _file(request, _of_team(request, slug), form)
 
 
 @require_GET
@@ -105,7 +107,8 @@ def team_week(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "billing/week.html#team-week", _week_context(week.sums, week.total) | {"shown": team})
 
 
-def _of_team(team: Team) -> Place:
+def _of_team(request: HttpRequest, slug: str) -> Place:
+    team = team_for(request.user, slug)
     path = reverse("billing:usage", args=[team.slug])
     return Place(
         Scope(team),
@@ -113,6 +116,7 @@ def _of_team(team: Team) -> Place:
         team.slug,
         path,
         lambda form: reverse(f"billing:usage-{form}", args=[team.slug]),
+        "" if role_in(request.user, team) == Role.MEMBER else _log(team),  # where a member sees no more than his own
     )
 
 
@@ -130,6 +134,8 @@ def _of_mine(request: HttpRequest) -> Place:
         f"{team.slug}-me",
         reverse("billing:my-usage"),
         lambda form: reverse("billing:my-usage-file", args=[form]),
+        _log(team),
+        (("member", user.pk),),
         extra=(("of", team.slug),) if len(teams) > 1 else (),
     )
 
@@ -157,7 +163,13 @@ def _of_key(request: HttpRequest, slug: str, pk: int) -> Place:
         f"{team.slug}-key-{key.pk}",
         reverse("billing:key-report", args=[team.slug, key.pk]),
         lambda form: reverse("billing:key-report-file", args=[team.slug, key.pk, form]),
+        _log(team),
+        (("key", key.pk),),
     )
+
+
+def _log(team: Team) -> str:
+    return f"{reverse('billing:usage', args=[team.slug])}log/"
 
 
 def _page(request: HttpRequest, place: Place) -> HttpResponse:
@@ -169,6 +181,7 @@ def _page(request: HttpRequest, place: Place) -> HttpResponse:
         "path": place.path,
         "files": _files(place, links),
         "teams_of_mine": _teams(request, place),
+        "base_url": settings.BASE_URL,
         "whole_team": place.scope == Scope(place.scope.team) and place.scope.team is not None,
     }
     template = "billing/usage.html#report" if _wants_part(request) else "billing/usage.html"
@@ -189,7 +202,7 @@ def _file(request: HttpRequest, place: Place, form: str) -> HttpResponse:
 def _asked(request: HttpRequest, place: Place, now: datetime) -> tuple[UsageForm, Question, Links]:
     form = UsageForm(request.GET, scope=place.scope, now=now)
     question = form.question()
-    return form, question, Links(place.path, dict(place.extra) | form.state(), place.log)
+    return form, question, Links(place.path, dict(place.extra) | form.state(), place.log, dict(place.log_filters))
 
 
 def _files(place: Place, links: Links) -> list[tuple[str, str]]:
