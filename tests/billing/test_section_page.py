@@ -165,6 +165,14 @@ def test_every_scope_has_its_own_figures(red: Team, blue: Team, traffic: None) -
     assert "/t/" not in html
 
 
+def test_refused_calls_are_left_out_where_the_question_is_of_answers_alone(red: Team, traffic: None) -> None:
+    assert asked(Scope(red)).refused_count == 1
+    assert asked(Scope(red), "origin=chat").refused_count == 0
+    for query in ("model=llama", "outcome=ok"):
+        found = asked(Scope(red), query)
+        assert (found.refused, found.refused_count) == (None, None)
+
+
 def test_late_rows_count_where_they_are_booked(red: Team, traffic: None) -> None:
     old = milliseconds(timezone.now() - timedelta(days=50))
     ledger.write([timed(red.pk, ttft_ms=10, duration_ms=20, at_ms=old)])
