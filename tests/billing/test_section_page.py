@@ -90,7 +90,7 @@ def test_an_outcome_leads_to_what_ended_so_and_keeps_the_rest_of_the_question(
     client.force_login(bob)
     (address,) = re.findall(r'href="(\?[^"]*)"', figure(page(client, red, "?period=7d&origin=chat"), "errors"))
     query = QueryDict(address.replace("&amp;", "&").partition("#")[0][1:])
-    assert (query["outcome"], query["origin"], query["group"]) == ("upstream_timeout", "chat", "model")
+    assert (query["outcome"], query["origin"]) == ("upstream_timeout", "chat")
     assert figure(page(client, red, "?" + query.urlencode()), "errors").count("data-said=") == 7
     found = asked(Scope(red), "period=7d&origin=chat&model=llama&outcome=ok")
     assert "outcome" not in found.query
