@@ -86,11 +86,14 @@ def burndowns(scope: Scope, *, now: datetime) -> list[Burndown]:
     budgets = Budget.objects.filter(
         team=team, key=scope.key_id, member=scope.member_id, period=Period.MONTH
     ).select_related("key", "member", "team")
-    found = months(standings(budgets.order_by("unit"), team=team, now=now), team=team, now=now)
+    monthly = standings(budgets.order_by("unit"), team=team, now=now)
     credit = credit_of(team, now=now) if scope.key_id is None and scope.member_id is None else None
-    if credit is None:
-        return found
-    return [*found, _credit(credit.standing, _spending(team, [credit.standing], now), now=now, team=team)]
+    every = [*monthly, credit.standing] if credit else monthly
+    if not every:
+        return []
+    spending = _spending(team, every, now)
+    found = [_month(one, spending, now=now, team=team) for one in monthly]
+    return [*found, _credit(credit.standing, spending, now=now, team=team)] if credit else found
 
 
 def months(budgets: Sequence[Standing], *, team: Team, now: datetime) -> list[Burndown]:

@@ -13,7 +13,7 @@ from billing.usage.axis_captions import day_said
 from billing.usage.burndown import Burndown
 from billing.usage.captions import compact, decimal, locale, money, percent
 from billing.usage.charts import Column
-from billing.usage.data_tables import DataRow, DataTable
+from billing.usage.data_tables import DataRow, DataTable, written
 from billing.usage.data_tables import said as row_said
 from billing.usage.forecasts import Expected
 from billing.usage.plots.burndown import Burndown as Plot
@@ -186,23 +186,22 @@ def _axis_label(place: int, day: date, found: Burndown) -> str:
 
 
 def _table(found: Burndown) -> DataTable:
-    head = (_("Used"), _("Left"))
-    rows = [_row(place, day, found) for place, day in enumerate(found.days)]
+    head, pattern = (_("Used"), _("Left")), _("%(spent)s used, %(left)s left")
+    past = written((*found.spent, *found.left), lambda amount: said(amount, found.standing))
+    rows = []
+    for place, day in enumerate(found.days):
+        title = day_said(day, "MMMEd")
+        known = place - found.first
+        if known < 0:
+            rows.append(DataRow(title, ("–", "–"), row_said(title, _("before it began"))))
+        elif place <= found.today:
+            spent, left = past[found.spent[known]], past[found.left[known]]
+            rows.append(DataRow(title, (spent, left), row_said(title, pattern % {"spent": spent, "left": left})))
+        elif found.ahead:
+            rows.append(_row_ahead(title, found.ahead[place - found.today], found))
+        else:
+            rows.append(DataRow(title, ("–", "–"), row_said(title, _("no forecast"))))
     return DataTable((_("Day"), *head), tuple(rows))
-
-
-def _row(place: int, day: date, found: Burndown) -> DataRow:
-    """What was used and left; of a day ahead, what may be left."""
-    title = day_said(day, "MMMEd")
-    if place < found.first:
-        return DataRow(title, ("–", "–"), row_said(title, _("before it began")))
-    if place <= found.today:
-        spent, left = found.spent[place - found.first], found.left[place - found.first]
-        words = {"spent": said(spent, found.standing), "left": said(left, found.standing)}
-        return DataRow(title, tuple(words.values()), row_said(title, _("%(spent)s used, %(left)s left") % words))
-    if not found.ahead:
-        return DataRow(title, ("–", "–"), row_said(title, _("no forecast")))
-    return _row_ahead(title, found.ahead[place - found.today], found)
 
 
 def _row_ahead(title: str, expected: Expected, found: Burndown) -> DataRow:
