@@ -5,13 +5,14 @@ from datetime import date
 from decimal import Decimal
 
 from babel.dates import format_skeleton
+from babel.numbers import format_decimal
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
 from billing.budgets.words import HIGH, said
 from billing.usage.axis_captions import day_said
 from billing.usage.burndown import Burndown
-from billing.usage.captions import compact, decimal, locale, money, percent
+from billing.usage.captions import compact, locale, money, percent
 from billing.usage.charts import Column
 from billing.usage.data_tables import DataRow, DataTable, written
 from billing.usage.data_tables import said as row_said
@@ -104,13 +105,17 @@ def _foretold(found: Burndown) -> str:
         told = _("Forecast for the next 30 days: between %(least)s and %(most)s used.") % words
     else:
         told = _("Forecast for the end of the month: between %(least)s and %(most)s used.") % words
+    return " ".join(filter(None, (told, _between_days(found))))
+
+
+def _between_days(found: Burndown) -> str:
+    """Said where it is not one day."""
     early, late = found.earliest_end, found.latest_end
     if found.left_now <= 0 or early is None or early == late:
-        return told
+        return ""
     if late is None:
-        return f"{told} {_('It may be used up from %(day)s on.') % {'day': _day(early)}}"
-    between = {"early": _day(early), "late": _day(late)}
-    return f"{told} {_('It may be used up between %(early)s and %(late)s.') % between}"
+        return _("It may be used up from %(day)s on.") % {"day": _day(early)}
+    return _("It may be used up between %(early)s and %(late)s.") % {"early": _day(early), "late": _day(late)}
 
 
 def _range_told(found: Burndown) -> str:
@@ -167,7 +172,7 @@ def _short(found: Burndown) -> str:
 def _scale(number: float, found: Burndown, *, top: bool) -> str:
     if found.standing.in_tokens:
         return compact(number)
-    return money(Decimal(str(number))) if top else decimal(number)
+    return money(Decimal(str(number))) if top else format_decimal(number, format="#,##0.##", locale=locale())
 
 
 def _columns(found: Burndown) -> list[Column]:

@@ -38,17 +38,21 @@ class DataTable:
 
 
 def table(first: str, head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> DataTable:
-    """Of titles and their cells; a row's sentence names each cell by its head."""
+    """Of titles and their cells; a row's sentence names each cell by its head, and leaves out those after the first
+    that came to nothing.
+    """
     sentence = _("%(title)s: %(what)s")
     made = (
-        DataRow(
-            title,
-            tuple(cells),
-            sentence % {"title": title, "what": ", ".join(map(" ".join, zip(head, cells, strict=True)))},
-        )
+        DataRow(title, tuple(cells), sentence % {"title": title, "what": ", ".join(_named(head, cells))})
         for title, cells in rows
     )
     return DataTable((first, *head), tuple(made))
+
+
+def _named(head: Sequence[str], cells: Sequence[str]) -> list[str]:
+    return [
+        f"{name} {cell}" for place, (name, cell) in enumerate(zip(head, cells, strict=True)) if not place or cell != "0"
+    ]
 
 
 def said(title: str, what: str) -> str:

@@ -117,6 +117,7 @@ def test_the_table_has_a_row_for_each_hour_which_adds_up_the_days(red: Team) -> 
     told = shown(a_week({10: 4, 11: 1}), Question(Scope(red), period))
     assert told.table.head == ("Hour", "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
     assert len(told.table.rows) == 24
-    assert told.table.rows[10].said == "10 h: 20 requests (Sun 0, Mon 4, Tue 4, Wed 4, Thu 4, Fri 4, Sat 0)"
+    assert told.table.rows[10].said == "10 h: 20 requests, most on Monday: 4"
+    assert told.table.rows[9].said == "09 h: 0 requests"
     assert told.plot.rows[1].cells[10].title == "Monday, 10 to 11: 4 requests"
     assert told.bounds == ("0", "", "1", "2", "3", "4")
