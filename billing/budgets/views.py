@@ -21,6 +21,7 @@ from billing.budgets.monthly import budgets_of, remove_budget
 from billing.budgets.words import ShownBudget, shown
 from billing.errors import AlreadyEntered
 from billing.models import Budget, CreditEntry, Period
+from billing.usage.burndown import months
 from billing.usage.captions import money, zone_in_words
 
 
@@ -136,7 +137,8 @@ def _is_id(text: str) -> bool:
 
 def _of_team(team: Team, now: datetime) -> dict[str, Any]:
     zone = ZoneInfo(team.time_zone)
-    budgets: list[ShownBudget] = [shown(one, now=now, zone=zone) for one in budgets_of(team, now=now)]
+    found = months(budgets_of(team, now=now), team=team, now=now)
+    budgets: list[ShownBudget] = [shown(one.standing, now=now, zone=zone, used_up_on=one.likely_end) for one in found]
     renews = next((one.standing.renews for one in budgets), None)
     local = now.astimezone(zone)
     return {

@@ -1,7 +1,7 @@
 """Budgets and credit as pages show them: amounts in words, a meter, and what comes of it at this pace."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,6 @@ from billing.usage.captions import locale, money, percent, whole
 from billing.usage.periods import midnight
 
 HIGH = 0.8  # the part from which a budget is called nearly used up
-EARLY = timedelta(days=2)  # of a month are too little to speak of a pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,8 @@ class ShownBudget:
         return self.standing.budget.hard
 
 
-def shown(standing: Standing, *, now: datetime, zone: ZoneInfo) -> ShownBudget:
+def shown(standing: Standing, *, now: datetime, zone: ZoneInfo, used_up_on: date | None = None) -> ShownBudget:
+    """`used_up_on` is the day that `billing.usage.burndown` foretells; None: it lasts, or it is too early to say."""
     budget = standing.budget
     title, detail = _("The whole team"), ""
     if budget.key:
@@ -73,7 +73,7 @@ def shown(standing: Standing, *, now: datetime, zone: ZoneInfo) -> ShownBudget:
         state="used-up" if standing.left <= 0 else "high" if standing.spent_part >= HIGH else "well",
         meter=_meter(standing, now, zone),
         today=_("The mark is today, day %(day)s of the month.") % {"day": now.astimezone(zone).day},
-        pace=_pace(standing, now, zone),
+        pace=_pace(standing, used_up_on),
     )
 
 
@@ -117,18 +117,8 @@ def _begin(renews: datetime, zone: ZoneInfo) -> datetime:
     return midnight(last_day.replace(day=1), zone)
 
 
-def _pace(standing: Standing, now: datetime, zone: ZoneInfo) -> str:
-    """When the budget will be used up if the month goes on as it went; empty where it lasts, or where it is too early
-    to say.
-    """
-    renews, amount = standing.renews, standing.budget.amount
-    if renews is None or standing.left <= 0 or standing.spent <= 0:
+def _pace(standing: Standing, used_up_on: date | None) -> str:
+    if used_up_on is None or standing.left <= 0:
         return ""
-    begin = _begin(renews, zone)
-    if now - begin < EARLY:
-        return ""
-    end = begin + (now - begin) * float(amount / standing.spent)
-    if end >= renews:
-        return ""
-    day = format_skeleton("MMMMd", end.astimezone(zone), locale=locale())  # whole words: the sentence ends here
+    day = format_skeleton("MMMMd", used_up_on, locale=locale())  # whole words: the sentence ends here
     return _("At this pace it is used up on %(day)s.") % {"day": day}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from functools import lru_cache
 
 from babel.dates import format_skeleton
 from django.utils import formats
@@ -66,7 +67,13 @@ def each(bucket: Bucket) -> str:
 
 
 def day_said(day: date, skeleton: str = "MMMd") -> str:
-    return format_skeleton(skeleton, day, locale=locale())
+    return _day_said(day, skeleton, locale())
+
+
+@lru_cache(maxsize=4096)
+def _day_said(day: date, skeleton: str, locale: str) -> str:
+    """A page names the same days in each of its charts, and the next page names them again."""
+    return format_skeleton(skeleton, day, locale=locale)
 
 
 def _label(moment: Moment, place: int, here: int | None, count: int, bucket: Bucket) -> str:

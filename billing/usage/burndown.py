@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from django.db.models import F, Sum
+from django.db.models import F, Sum, Value
 
 from accounts.models import Team
 from billing.budgets.credit import credit_of
@@ -86,41 +86,66 @@ def burndowns(scope: Scope, *, now: datetime) -> list[Burndown]:
     budgets = Budget.objects.filter(
         team=team, key=scope.key_id, member=scope.member_id, period=Period.MONTH
     ).select_related("key", "member", "team")
-    standing = standings(budgets.order_by("unit"), team=team, now=now)
+    monthly = standings(budgets.order_by("unit"), team=team, now=now)
     credit = credit_of(team, now=now) if scope.key_id is None and scope.member_id is None else None
-    if not standing and credit is None:
+    every = [*monthly, credit.standing] if credit else monthly
+    if not every:
         return []
-    today = now.astimezone(ZoneInfo(team.time_zone)).date()
-    spending = _spending(scope, team, today)
-    found = [_month(one, spending, now=now, team=team) for one in standing]
+    spending = _spending(team, every, now)
+    found = [_month(one, spending, now=now, team=team) for one in monthly]
     return [*found, _credit(credit.standing, spending, now=now, team=team)] if credit else found
+
+
+def months(budgets: Sequence[Standing], *, team: Team, now: datetime) -> list[Burndown]:
+    """Of these monthly budgets of the team, in their order; one query for all of them."""
+    if not budgets:
+        return []
+    spending = _spending(team, budgets, now)
+    return [_month(one, spending, now=now, team=team) for one in budgets]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    day: date
+    key_id: int
+    member_id: int
+    tokens: int
+    money: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class _Spending:
-    """By day, in tokens and money; absent days came to nothing."""
+    """What was spent on days up to today, by whom."""
 
-    tokens: dict[date, Decimal]
-    money: dict[date, Decimal]
+    rows: tuple[_Spent, ...]
 
     def of(self, standing: Standing) -> dict[date, Decimal]:
-        return self.tokens if standing.in_tokens else self.money
+        """By day, in the budget's unit; days that came to nothing may be absent."""
+        budget = standing.budget
+        found: dict[date, Decimal] = {}
+        for row in self.rows:
+            if budget.key_id in {None, row.key_id} and budget.member_id in {None, row.member_id}:
+                amount = Decimal(row.tokens) if standing.in_tokens else row.money
+                found[row.day] = found.get(row.day, ZERO) + amount
+        return found
 
 
-def _spending(scope: Scope, team: Team, today: date) -> _Spending:
+def _spending(team: Team, budgets: Sequence[Standing], now: datetime) -> _Spending:
+    """Keys and members are told apart only where a budget is one's."""
+    today = now.astimezone(ZoneInfo(team.time_zone)).date()
     since = min(today.replace(day=1), today - DAY * max(SEEN, CREDIT_DAYS))
-    of_one = {"key_id": scope.key_id, "member_id": scope.member_id}
-    rows = UsageDay.objects.filter(
-        team=team,
-        day__gte=since,
-        day__lte=today,
-        **{name: value for name, value in of_one.items() if value is not None},
-    )
-    sums = rows.values_list("day").annotate(tokens=Sum(F("prompt_tokens") + F("completion_tokens")), money=Sum("cost"))
-    found = list(sums)
-    return _Spending(
-        {day: Decimal(tokens) for day, tokens, _money in found}, {day: money for day, _tokens, money in found}
-    )
+    rows = UsageDay.objects.filter(team=team, day__gte=since, day__lte=today)
+    keys, members = ({getattr(one.budget, which) for one in budgets} for which in ("key_id", "member_id"))
+    if None not in keys:
+        rows = rows.filter(key_id__in=keys)
+    if None not in members:
+        rows = rows.filter(member_id__in=members)
+    sums = rows.values_list(
+        "day",
+        F("key_id") if keys != {None} else Value(0),
+        F("member_id") if members != {None} else Value(0),
+    ).annotate(tokens=Sum(F("prompt_tokens") + F("completion_tokens")), money=Sum("cost"))
+    return _Spending(tuple(_Spent(*row) for row in sums))
 
 
 def _month(standing: Standing, spending: _Spending, *, now: datetime, team: Team) -> Burndown:
@@ -142,14 +167,14 @@ def _credit(standing: Standing, spending: _Spending, *, now: datetime, team: Tea
     today = now.astimezone(zone).date()
     days = [today + DAY * number for number in range(-CREDIT_DAYS, CREDIT_DAYS + 1)]
     begin = standing.budget.counts_from.astimezone(zone).date()
-    entered = _entered(team, midnight(days[0], zone), zone)
+    entered, each = _entered(team, midnight(days[0], zone), zone), spending.of(standing)
     past = [day for day in days if begin <= day <= today]
     left, rest = [], standing.budget.amount - standing.spent
     for day in reversed(past):
         left.append(rest)
-        rest += spending.money.get(day, ZERO) - entered.get(day, ZERO)
-    spent = [spending.money.get(day, ZERO) for day in past]
-    return _made(standing, days, spent, left[::-1], spending.money, now=now, zone=zone)
+        rest += each.get(day, ZERO) - entered.get(day, ZERO)
+    spent = [each.get(day, ZERO) for day in past]
+    return _made(standing, days, spent, left[::-1], each, now=now, zone=zone)
 
 
 def _entered(team: Team, since: datetime, zone: ZoneInfo) -> dict[date, Decimal]:

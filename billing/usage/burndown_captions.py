@@ -5,15 +5,16 @@ from datetime import date
 from decimal import Decimal
 
 from babel.dates import format_skeleton
+from babel.numbers import format_decimal
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
 from billing.budgets.words import HIGH, said
 from billing.usage.axis_captions import day_said
 from billing.usage.burndown import Burndown
-from billing.usage.captions import compact, decimal, locale, money, percent
+from billing.usage.captions import compact, locale, money, percent
 from billing.usage.charts import Column
-from billing.usage.data_tables import DataRow, DataTable
+from billing.usage.data_tables import DataRow, DataTable, written
 from billing.usage.data_tables import said as row_said
 from billing.usage.forecasts import Expected
 from billing.usage.plots.burndown import Burndown as Plot
@@ -104,13 +105,17 @@ def _foretold(found: Burndown) -> str:
         told = _("Forecast for the next 30 days: between %(least)s and %(most)s used.") % words
     else:
         told = _("Forecast for the end of the month: between %(least)s and %(most)s used.") % words
+    return " ".join(filter(None, (told, _between_days(found))))
+
+
+def _between_days(found: Burndown) -> str:
+    """Said where it is not one day."""
     early, late = found.earliest_end, found.latest_end
     if found.left_now <= 0 or early is None or early == late:
-        return told
+        return ""
     if late is None:
-        return f"{told} {_('It may be used up from %(day)s on.') % {'day': _day(early)}}"
-    between = {"early": _day(early), "late": _day(late)}
-    return f"{told} {_('It may be used up between %(early)s and %(late)s.') % between}"
+        return _("It may be used up from %(day)s on.") % {"day": _day(early)}
+    return _("It may be used up between %(early)s and %(late)s.") % {"early": _day(early), "late": _day(late)}
 
 
 def _range_told(found: Burndown) -> str:
@@ -167,7 +172,7 @@ def _short(found: Burndown) -> str:
 def _scale(number: float, found: Burndown, *, top: bool) -> str:
     if found.standing.in_tokens:
         return compact(number)
-    return money(Decimal(str(number))) if top else decimal(number)
+    return money(Decimal(str(number))) if top else format_decimal(number, format="#,##0.##", locale=locale())
 
 
 def _columns(found: Burndown) -> list[Column]:
@@ -186,23 +191,22 @@ def _axis_label(place: int, day: date, found: Burndown) -> str:
 
 
 def _table(found: Burndown) -> DataTable:
-    head = (_("Used"), _("Left"))
-    rows = [_row(place, day, found) for place, day in enumerate(found.days)]
+    head, pattern = (_("Used"), _("Left")), _("%(spent)s used, %(left)s left")
+    past = written((*found.spent, *found.left), lambda amount: said(amount, found.standing))
+    rows = []
+    for place, day in enumerate(found.days):
+        title = day_said(day, "MMMEd")
+        known = place - found.first
+        if known < 0:
+            rows.append(DataRow(title, ("–", "–"), row_said(title, _("before it began"))))
+        elif place <= found.today:
+            spent, left = past[found.spent[known]], past[found.left[known]]
+            rows.append(DataRow(title, (spent, left), row_said(title, pattern % {"spent": spent, "left": left})))
+        elif found.ahead:
+            rows.append(_row_ahead(title, found.ahead[place - found.today], found))
+        else:
+            rows.append(DataRow(title, ("–", "–"), row_said(title, _("no forecast"))))
     return DataTable((_("Day"), *head), tuple(rows))
-
-
-def _row(place: int, day: date, found: Burndown) -> DataRow:
-    """What was used and left; of a day ahead, what may be left."""
-    title = day_said(day, "MMMEd")
-    if place < found.first:
-        return DataRow(title, ("–", "–"), row_said(title, _("before it began")))
-    if place <= found.today:
-        spent, left = found.spent[place - found.first], found.left[place - found.first]
-        words = {"spent": said(spent, found.standing), "left": said(left, found.standing)}
-        return DataRow(title, tuple(words.values()), row_said(title, _("%(spent)s used, %(left)s left") % words))
-    if not found.ahead:
-        return DataRow(title, ("–", "–"), row_said(title, _("no forecast")))
-    return _row_ahead(title, found.ahead[place - found.today], found)
 
 
 def _row_ahead(title: str, expected: Expected, found: Burndown) -> DataRow:

@@ -86,7 +86,6 @@ def endings_heading(found: Endings) -> str:
 class ShownRefusals:
     heading: str
     description: str
-    note: str
     plot: Chart
     table: DataTable
     lines: tuple[Line, ...]
@@ -107,7 +106,6 @@ def shown_refusals(
         description=_("Calls %(each)s that were not admitted, by reason. They cost nothing.")
         % {"each": each(question.bucket)}
         + (_hatched(question.bucket) if running is not None else ""),
-        note=_left_out(question),
         plot=plot,
         table=_table(question, columns, Values(_("Let in"), "", tuple(used)), series),
         lines=tuple(_refused_line(one, found.count, _hues(series, plot)) for one in found.refused),
@@ -199,13 +197,6 @@ def _keys(found: Refusals, team: Team | None) -> tuple[tuple[str, str], ...]:
     shown = found.keys[:SHOWN_KEYS]
     labels = key_labels(team, [key for key, _count in shown])
     return tuple((labels[key], whole(count)) for key, count in shown)
-
-
-def _left_out(question: Question) -> str:
-    filters = question.filters
-    if filters.models or filters.outcomes:
-        return _("Calls that are refused have no model and no outcome here: those filters leave them as they are.")
-    return ""
 
 
 def _stacks(named: Sequence[Column], series: Sequence[Values], here: int | None) -> Chart:

@@ -75,6 +75,16 @@ def _titles(found: Week, order: list[int]) -> list[list[str]]:
     ]
 
 
+def _hour(found: Week, hour: int, order: list[int]) -> str:
+    """Its requests, and the weekday of most of them."""
+    whole_ = found.by_hour[hour]
+    busiest = max(order, key=lambda day: found.counts[day][hour])
+    if not whole_:
+        return _requests(0)
+    day, most = get_day_names("wide", locale=locale())[busiest], whole(found.counts[busiest][hour])
+    return _("%(requests)s, most on %(day)s: %(most)s") % {"requests": _requests(whole_), "day": day, "most": most}
+
+
 def _requests(count: int) -> str:
     return ngettext("%s request", "%s requests", count) % whole(count)
 
@@ -98,6 +108,5 @@ def _table(found: Week, order: list[int]) -> DataTable:
     for hour in range(HOURS):
         cells = [words[found.counts[day][hour]] for day in order]
         title = _("%(hour)s h") % {"hour": f"{hour:02}"}
-        each = ", ".join(f"{short[day]} {cell}" for day, cell in zip(order, cells, strict=True))
-        rows.append(DataRow(title, tuple(cells), said(title, f"{_requests(found.by_hour[hour])} ({each})")))
+        rows.append(DataRow(title, tuple(cells), said(title, _hour(found, hour, order))))
     return DataTable((_("Hour"), *(short[day] for day in order)), tuple(rows))

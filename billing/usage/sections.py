@@ -31,7 +31,7 @@ WEEK_AT_ONCE = 31  # days of quarter hours that are read with the page; of more,
 class Sections:
     """`query` is the address of what is shown, without its filter by outcome, and `log_query` with one by all outcomes
     that are no plain answer. `week_query` is what the week is fetched with later, where it would be much to read; else
-    empty.
+    empty. `refused_count` is None where the question filters by what refused calls have not: a model, an outcome.
     """
 
     budgets: tuple[ShownBurndown, ...]
@@ -40,6 +40,7 @@ class Sections:
     speed: ShownSpeed | None
     errors: ShownEndings | None
     refused: ShownRefusals | None
+    refused_count: int | None
     query: str
     log_query: str
 
@@ -48,7 +49,7 @@ def sections(question: Question, *, now: datetime, state: Mapping[str, Any] | No
     """For a template's context. `state` is what the page's address says, for links; without it the question says it."""
     begins = moments(question.period, question.bucket)
     ended = endings(question, begins, now=now)
-    kept_out = refusals(question, begins, now=now)
+    kept_out = None if _of_answers_alone(question) else refusals(question, begins, now=now)
     asked = any(ended.requests)
     named, here = columns(question, begins, now=now), running(begins, question.period, now)
     said = dict(_state(question) if state is None else state)
@@ -62,7 +63,10 @@ def sections(question: Question, *, now: datetime, state: Mapping[str, Any] | No
         week_query=address(**said) if asked and later else "",
         speed=shown_speed(speed(question, begins), question, named) if asked else None,
         errors=shown_endings(ended, question, named, here) if asked else None,
-        refused=shown_refusals(kept_out, ended.requests, question, named, here) if kept_out.count else None,
+        refused=(
+            shown_refusals(kept_out, ended.requests, question, named, here) if kept_out and kept_out.count else None
+        ),
+        refused_count=kept_out.count if kept_out else None,
         query=address(**{**said, "outcome": None}),
         log_query=address(**{**said, "outcome": [one.outcome for one in ended.endings if one.count]}),
     )
@@ -72,6 +76,10 @@ def sections(question: Question, *, now: datetime, state: Mapping[str, Any] | No
 def the_week(question: Question) -> ShownWeek | None:
     """None for the platform: it has days alone, and each team's have hours of their own."""
     return shown_week(week(question), question) if question.scope.team else None
+
+
+def _of_answers_alone(question: Question) -> bool:
+    return bool(question.filters.models or question.filters.outcomes)
 
 
 def _later(question: Question) -> bool:

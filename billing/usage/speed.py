@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from django.db.models import Case, IntegerField, Sum, Value, When
@@ -15,6 +16,7 @@ from billing.usage.questions import Question
 from billing.usage.sums import Percentiles
 
 SHARES = (0.5, 0.95, 0.99)
+NOTHING = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +48,20 @@ class Speed:
 
 def speed(question: Question, begins: Sequence[Moment]) -> Speed:
     rows = used(question, begins)
-    ttft, duration = [0] * len(begins), [0] * len(begins)
+    ttft, duration = [NOTHING] * len(begins), [NOTHING] * len(begins)
     for place, first, whole in rows.values_list("place").annotate(first=Sum("ttft"), whole=Sum("duration")):
-        ttft[place], duration[place] = int(first), int(whole)
+        ttft[place], duration[place] = first, whole
+    models = _by_model(rows)
     return Speed(
         first_token=tuple(map(read, ttft)),
         whole=tuple(map(read, duration)),
-        of_first_token=read(sum(ttft)),
-        of_whole=read(sum(duration)),
-        models=_by_model(rows),
+        of_first_token=read(sum(one.ttft for one in models.values())),
+        of_whole=read(sum(one.duration for one in models.values())),
+        models=_fastest_first(models),
     )
 
 
-def read(packed: int) -> Percentiles:
+def read(packed: int | Decimal) -> Percentiles:
     return Percentiles(*percentiles(packed, SHARES))
 
 
@@ -70,7 +73,7 @@ class _Sums:
     written: int = 0  # tokens
 
 
-def _by_model(rows: Any) -> tuple[ModelSpeed, ...]:
+def _by_model(rows: Any) -> dict[str, _Sums]:
     answered = Case(When(outcome=Outcome.OK, then=Value(1)), default=Value(0), output_field=IntegerField())
     sums: defaultdict[str, _Sums] = defaultdict(_Sums)
     each: Iterable[tuple[Any, ...]] = (
@@ -85,6 +88,10 @@ def _by_model(rows: Any) -> tuple[ModelSpeed, ...]:
         if is_answered:
             of_model.answered += int(whole)
             of_model.written += int(written)
+    return dict(sums)
+
+
+def _fastest_first(sums: dict[str, _Sums]) -> tuple[ModelSpeed, ...]:
     models = (_speed(model, one) for model, one in sums.items() if one.ttft or one.duration)
     return tuple(sorted(models, key=lambda one: (one.first_token.p50 or one.whole.p50 or 0, one.model)))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from babel.numbers import format_decimal
 from django.utils.translation import gettext as _
@@ -176,7 +177,13 @@ def _figures(milliseconds: float | None) -> float | None:
 
 def _told(milliseconds: float | None) -> str:
     """What was not measured is not called 0."""
-    return "–" if milliseconds is None else seconds(milliseconds)
+    return "–" if milliseconds is None else _seconds(milliseconds, locale())
+
+
+@lru_cache(maxsize=4096)
+def _seconds(milliseconds: float, _locale: str) -> str:
+    """Of two figures there are so few that most were told before."""
+    return seconds(milliseconds)
 
 
 def _per_second(number: float) -> str:

@@ -1,6 +1,7 @@
 // Charts that speak: pointing at a column, or stepping to it with the arrow keys, marks it and says its row of the data
-// table in a line above the chart. A chart is `figure.fig` with `svg.chart` and `details.data`; the table's rows are the
-// chart's columns in order, or with `data-rows` its lines from the top. Without script the <title>s and the table remain.
+// table in a line above the chart; Enter follows the row's link, if it has one. A chart is `figure.fig` with `svg.chart`
+// and `details.data`; the table's rows are the chart's columns in order, or with `data-rows` its lines from the top.
+// Without script the <title>s and the table remain.
 const SVG = "http://www.w3.org/2000/svg";
 const charts = new WeakMap();
 
@@ -106,6 +107,7 @@ document.addEventListener("keydown", (event) => {
   const chart = charts.get(svg);
   if (!chart || event.altKey || event.ctrlKey || event.metaKey) return;
   if (event.key === "Escape") return leave(svg);
+  if (event.key === "Enter") return chart.rows[chart.place]?.querySelector("th a")?.click();
   const place = led(event.key, chart.place, chart.rows.length);
   if (place === undefined) return;
   event.preventDefault();

@@ -1,7 +1,7 @@
 """The budget page of a team and the operator's pages of credit."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +17,7 @@ from billing.budgets.monthly import Standing, set_budget
 from billing.budgets.words import shown
 from billing.ledger import log as ledger
 from billing.models import Budget, Period, Unit
-from tests.billing.traffic import PRICE, counts, ended
+from tests.billing.traffic import PRICE, counts, ended, milliseconds
 from tests.factories import make_key, make_team
 
 PAGE = "/t/red/budget/"
@@ -194,23 +194,20 @@ RENEWS = datetime(2026, 11, 30, 23, 0, tzinfo=UTC)  # midnight in Madrid
 
 
 @pytest.mark.parametrize(
-    ("spent", "day", "today", "pace"),
+    ("spent", "used_up_on", "pace"),
     [
-        (50, 16, "50.00%", ""),
-        (51, 16, "50.00%", "At this pace it is used up on November 30."),
-        (90, 16, "50.00%", "At this pace it is used up on November 17."),
-        (90, 2, "3.33%", ""),  # too early to say
-        (100, 16, "50.00%", ""),
-        (0, 16, "50.00%", ""),
+        (50, None, ""),
+        (51, date(2026, 11, 30), "At this pace it is used up on November 30."),
+        (100, date(2026, 11, 16), ""),  # it is used up
     ],
 )
 def test_the_pace_is_said_where_the_budget_does_not_last(
-    red: Team, spent: int, day: int, today: str, pace: str
+    red: Team, spent: int, used_up_on: date | None, pace: str
 ) -> None:
     budget = Budget(team=red, unit=Unit.TOKENS, period=Period.MONTH, amount=Decimal(100), hard=True)
-    now = datetime(2026, 11, day, tzinfo=MADRID)
-    found = shown(Standing(budget, Decimal(spent), Decimal(0), RENEWS), now=now, zone=MADRID)
-    assert (found.meter.today, found.pace) == (today, pace)
+    now = datetime(2026, 11, 16, tzinfo=MADRID)
+    found = shown(Standing(budget, Decimal(spent), Decimal(0), RENEWS), now=now, zone=MADRID, used_up_on=used_up_on)
+    assert (found.meter.today, found.pace) == ("50.00%", pace)
 
 
 @pytest.mark.parametrize(
@@ -219,9 +216,23 @@ def test_the_pace_is_said_where_the_budget_does_not_last(
 )
 def test_the_pace_ends_with_one_full_stop_in_each_language(red: Team, language: str, pace: str) -> None:
     budget = Budget(team=red, unit=Unit.TOKENS, period=Period.MONTH, amount=Decimal(100), hard=True)
-    now = datetime(2026, 11, 16, tzinfo=MADRID)
+    now, day = datetime(2026, 11, 16, tzinfo=MADRID), date(2026, 11, 17)
     with override(language):
-        assert shown(Standing(budget, Decimal(90), Decimal(0), RENEWS), now=now, zone=MADRID).pace == pace
+        standing = Standing(budget, Decimal(90), Decimal(0), RENEWS)
+        assert shown(standing, now=now, zone=MADRID, used_up_on=day).pace == pace
+
+
+def test_the_card_and_the_budget_page_foretell_what_the_usage_page_does(owner: Client, red: Team) -> None:
+    now = datetime.now(UTC)
+    begin = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    times = [now - timedelta(days=ago) for ago in range(1, 8)]
+    ledger.write([ended(red.pk, counts(100, 0), at_ms=milliseconds(at)) for at in times])
+    spent = 100 * sum(at >= begin for at in times)
+    set_budget(team=red, unit=Unit.TOKENS, amount=spent + Decimal("0.001"), hard=False, by=None)
+    today = f"{now:%B} {now.day}"
+    assert f"At this pace it is used up on {today}." in seen(owner)
+    assert f"At this pace it is used up on {today}." in seen(owner, f"{PAGE}card/")
+    assert f"tokens is used up on {today}" in seen(owner, "/t/red/usage/")
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,9 @@ def test_a_week_is_drawn_in_rows_of_hours() -> None:
     counts[1][9] = 10
     plot = heat(counts, ["mo", "tu", "we", "th", "fr", "sa", "su"], [["said"] * 24] * 7)
     cell = plot.rows[1].cells[9]
-    assert (cell.x, cell.y, cell.level, cell.title) == ("37.50%", "22", 5, "said")
+    assert (cell.x, cell.level, cell.title) == ("37.50%", 5, "said")
     assert {other.level for row in plot.rows for other in row.cells if other is not cell} == {0}
-    assert (plot.rows[1].label, plot.rows[1].text_at, plot.width, plot.plot) == ("tu", "37", "4.17%", 154)
+    assert (plot.rows[1].label, plot.rows[1].y, plot.rows[1].text_at, plot.plot) == ("tu", "22", "37", 154)
     assert plot.bounds == (2, 4, 6, 8, 10)
     assert [hour.label for hour in plot.hours if not hour.minor] == ["00", "06", "12", "18"]
 

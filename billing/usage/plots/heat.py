@@ -7,7 +7,7 @@ from math import ceil
 from billing.usage.plots.scales import percent
 
 HOURS = 24
-ROW = 22  # px
+ROW = 22  # px; a cell's size stands in the style sheet (.cell)
 LEVELS = 5  # and one for nothing
 AXIS = 24
 TICKED = 3  # hours from one label to the next; on narrow screens every second one
@@ -16,13 +16,13 @@ TICKED = 3  # hours from one label to the next; on narrow screens every second o
 @dataclass(frozen=True, slots=True)
 class Cell:
     x: str
-    y: str
     level: int
     title: str
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    y: str
     text_at: str
     label: str
     cells: tuple[Cell, ...]
@@ -39,8 +39,6 @@ class Hour:
 class Heat:
     height: int
     plot: int
-    row: int
-    width: str
     rows: tuple[Row, ...]
     hours: tuple[Hour, ...]
     hours_at: str
@@ -54,14 +52,13 @@ def heat(counts: Sequence[Sequence[int]], labels: Sequence[str], titles: Sequenc
     return Heat(
         height=plot + AXIS,
         plot=plot,
-        row=ROW,
-        width=percent(1 / HOURS),
         rows=tuple(
             Row(
+                str(place * ROW),
                 str(place * ROW + 15),
                 label,
                 tuple(
-                    Cell(percent(hour / HOURS), str(place * ROW), level(count, most), title)
+                    Cell(percent(hour / HOURS), level(count, most), title)
                     for hour, (count, title) in enumerate(zip(row, said, strict=True))
                 ),
             )
