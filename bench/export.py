@@ -26,10 +26,10 @@ BAR, BAR_MEMORY = 20_000, 50  # rows a second, MB
 ROUNDS = 20
 KEYS, RARE = 40, 1000
 FILL = """
-INSERT INTO billing_usage (id, team_id, at, booked_at, origin, endpoint, stream, key_id, key_name, member_name, end_user,
-    model, engine, engine_type, machine, answer_id, client_request_id, prompt_tokens, completion_tokens, cached_tokens,
-    prompt_source, completion_source, anomaly, outcome, status, ttft_ms, duration_ms, price_input, price_cached_input,
-    price_output, price_reasoning, cost)
+INSERT INTO billing_usage (id, team_id, at, booked_at, origin, endpoint, stream, key_id, key_name, member_name,
+    end_user, model, engine, engine_type, machine, answer_id, client_request_id, prompt_tokens, completion_tokens,
+    cached_tokens, prompt_source, completion_source, anomaly, outcome, status, ttft_ms, duration_ms, price_input,
+    price_cached_input, price_output, price_reasoning, cost)
 SELECT gen_random_uuid(), %(team)s, moment, moment, 'api', 'chat.completions', true, number %% %(keys)s,
     'key ' || number %% %(keys)s, '', 'someone', CASE WHEN number %% %(rare)s = 0 THEN 'rare' ELSE 'llama3.3:70b' END,
     'engine', 'vllm', 'gpu-1', 'chatcmpl-1', '', (random() * 2000)::int, (random() * 800)::int, 10, 'upstream',
@@ -58,6 +58,7 @@ class Taken:
 
 def main(rows: int) -> None:
     from django.conf import settings
+    from django.core.management import call_command
     from django.db import connection
 
     from accounts.people import create_person
@@ -65,7 +66,7 @@ def main(rows: int) -> None:
     from billing.ledger import auditing
     from billing.ledger.partitions import ensure_partitions, months_before
 
-    owner = create_person(email="bench@example.org", name="Bench", password="benchmarks only, 5f4e")
+    owner = create_person(email="bench@example.org", name="Bench", password="")
     team = create_team(name="Bench", owner=owner, time_zone="Europe/Paris")
     today = datetime.now(UTC).date()
     first = months_before(today, 1)
@@ -92,6 +93,7 @@ def main(rows: int) -> None:
         "SECRET_KEY": SECRET, "DATABASE_URL": database, "PORT": str(port), "TERTULIA_DATA": str(settings.DATA),
     }  # fmt: skip
     settings.SECRET_KEY = SECRET
+    call_command("collectstatic", interactive=False, verbosity=0)
     cookie = signed_in(owner)
     with child("manage.py", "serve", port=port, **environment) as server:
         page(port, cookie, f"/t/{team.slug}/usage/")  # what a server that has been asked before holds anyway

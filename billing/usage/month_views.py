@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django import forms
 from django.conf import settings
@@ -70,7 +71,7 @@ def months(request: HttpRequest, slug: str) -> HttpResponse:
         "year": year,
         "years": sorted({*years(team), year}, reverse=True),
         "rows": [_row(month) for month in found],
-        "zone": captions.zone_in_words(now, team.time_zone),
+        "zone": captions.zone_in_words(now.astimezone(ZoneInfo(team.time_zone)), team.time_zone),
         "may_close": has_role(role, Role.ADMIN),
         "may_reopen": has_role(role, Role.OWNER),
     }
