@@ -1,5 +1,9 @@
+from datetime import datetime, timedelta
+from uuid import uuid4
+
 from django import forms
 from django.conf import settings
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
@@ -45,3 +49,24 @@ class KeyFilterForm(forms.Form):
     state = forms.ChoiceField(
         choices=[("", _("All")), ("active", _("Active")), ("closed", _("Closed"))], required=False
     )
+
+
+class AdminKeyForm(forms.Form):
+    """A key that programs read usage and costs with."""
+
+    form_id = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4, required=False)
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=100,
+        widget=forms.TextInput(attrs={"placeholder": _("What reads with it: monthly-costs"), "autocomplete": "off"}),
+    )
+    life = forms.ChoiceField(
+        label=_("Expires"),
+        choices=[("90", _("In 90 days")), ("30", _("In 30 days")), ("365", _("In 365 days")), ("never", _("Never"))],
+    )
+
+    use_required_attribute = False
+
+    def expires_at(self) -> datetime | None:
+        life = self.cleaned_data["life"]
+        return None if life == "never" else timezone.now() + timedelta(days=int(life))

@@ -40,13 +40,13 @@ class IssuedKey:
     secret: str
 
 
-def new_secret() -> str:
-    body = PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
+def new_secret(prefix: str = PREFIX) -> str:
+    body = prefix + "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
     return body + _check(body)
 
 
-def well_formed(secret: str) -> bool:
-    return bool(_FORM.fullmatch(secret)) and secret[-CHECK_LENGTH:] == _check(secret[:-CHECK_LENGTH])
+def well_formed(secret: str, form: re.Pattern[str] = _FORM) -> bool:
+    return bool(form.fullmatch(secret)) and secret[-CHECK_LENGTH:] == _check(secret[:-CHECK_LENGTH])
 
 
 def digest(secret: str) -> bytes:

@@ -140,6 +140,46 @@ class ApiKey(models.Model):
         return "active"
 
 
+class Right(models.TextChoices):
+    """What an admin key may do."""
+
+    READ_USAGE = "usage:read", _("read usage and costs")
+
+
+class AdminKey(models.Model):
+    """A secret that programs read reports with; it calls no model. Only its SHA-256 digest is stored.
+
+    It can do what the person who made it may do at the moment of use, and nothing once that is over.
+    """
+
+    team = models.ForeignKey(
+        Team, on_delete=models.PROTECT, null=True, blank=True, related_name="admin_keys"
+    )  # null: of the whole platform
+    name = models.CharField(_("name"), max_length=100)
+    right = models.CharField(max_length=20, choices=Right, default=Right.READ_USAGE)
+    digest = models.BinaryField(max_length=32, unique=True)
+    start = models.CharField(max_length=4)  # the first four characters after the prefix
+    end = models.CharField(max_length=4)
+    created_at = models.DateTimeField(default=timezone.now)
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    form_id = models.UUIDField(null=True, blank=True, unique=True)  # of the form that made it: sent twice, it makes one
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(right__in=Right.values), name="admin_key_right_known")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def masked(self) -> str:
+        """What people may see of the key after its creation."""
+        return f"sk-tert-admin-{self.start}…{self.end}"
+
+
 class AuditEntry(models.Model):
     """What somebody did, with the names as they were then. Rows are never changed."""
 

@@ -4,7 +4,7 @@ from billing.alerts import views as alert_views
 from billing.budgets import views as budget_views
 from billing.limits import views as limit_views
 from billing.prices import views as price_views
-from billing.usage import log_views, request_views, section_views, views
+from billing.usage import log_views, month_views, request_views, section_views, views
 
 app_name = "billing"
 urlpatterns = [
@@ -17,6 +17,11 @@ urlpatterns = [
     path("t/<slug:slug>/usage/log.csv", log_views.log_csv, name="log-csv"),
     path("t/<slug:slug>/usage/log.ndjson", log_views.log_ndjson, name="log-ndjson"),
     path("t/<slug:slug>/usage/log/<uuid:pk>/", request_views.of_team, name="log-request"),
+    path("t/<slug:slug>/months/", month_views.months, name="months"),
+    path("t/<slug:slug>/months/<int:year>-<int:number>/", month_views.month, name="month"),
+    path("t/<slug:slug>/months/<int:year>-<int:number>.csv", month_views.month_csv, name="month-csv"),
+    path("t/<slug:slug>/months/<int:year>-<int:number>/close/", month_views.close, name="close-month"),
+    path("t/<slug:slug>/months/<int:year>-<int:number>/reopen/", month_views.reopen, name="reopen-month"),
     path("t/<slug:slug>/usage/week/", views.team_week, name="team-week"),
     path("t/<slug:slug>/budget/", budget_views.budget_page, name="budget"),
     path("t/<slug:slug>/budget/card/", budget_views.budget_card, name="budget-card"),

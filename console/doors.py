@@ -16,6 +16,7 @@ from gateway.running import drain_flag
 from gateway.snapshot import holder
 
 RETRY_AFTER = b"5"  # seconds
+API = ("/v1/", "/api/v1/organization/")
 
 type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
@@ -46,7 +47,7 @@ class Doors:
         else:
             self._enter()
             try:
-                inside = self._api if path == "/v1" or path.startswith("/v1/") else self._pages
+                inside = self._api if path == "/v1" or path.startswith(API) else self._pages
                 await inside(as_proxied(scope), receive, send)
             finally:
                 self._leave()

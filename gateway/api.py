@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from accounts.callers import Caller
-from gateway import measures, refused
+from gateway import measures, organization, refused
 from gateway.auth import authenticate
 from gateway.cards import model_card, model_list
 from gateway.completions import Call, answer, stream
@@ -40,6 +40,7 @@ ENDPOINTS = {path: path.removeprefix("/v1/").replace("/", ".") for path in ASKS}
 MODELS = "/v1/models"
 USAGE = "/v1/usage"
 OPENAPI = "/v1/openapi.json"
+ADMIN = "/api"  # before the address of what is read with an admin key, and nothing else
 
 
 class Gone(Exception):
@@ -71,7 +72,7 @@ async def refuse(reply: Reply, error: GatewayError) -> None:
 
 
 async def _answer(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], receive: Receive, reply: Reply) -> None:
-    path, method = scope["path"].rstrip("/"), scope["method"]
+    path, method = scope["path"].removeprefix(ADMIN).rstrip("/"), scope["method"]
     if method == "OPTIONS" and reply.origin:
         await reply.whole(204, b"", PREFLIGHT)
     elif path in ASKS:
@@ -89,6 +90,9 @@ async def _answer(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], rece
         _allow(method, "GET")
         reply.call.endpoint = "usage"
         await reply.json(await consumption(await _known(headers, reply)))
+    elif (name := path.removeprefix(organization.PREFIX)) in organization.REPORTS:
+        _allow(method, "GET")
+        await reply.json(await organization.report(name, headers, scope["query_string"]))
     elif path == OPENAPI:
         _allow(method, "GET")
         await reply.json(in_english())

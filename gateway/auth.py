@@ -20,7 +20,7 @@ async def authenticate(headers: Mapping[bytes, bytes]) -> Caller:
 
     A malformed key costs no query; a well-formed one that is not known yet may be new, and is looked up once.
     """
-    secret = _secret(headers)
+    secret = given_secret(headers)
     if not secret:
         raise _refused("absent")
     key = digest(secret)
@@ -43,7 +43,7 @@ async def _looked_up(key: bytes) -> Caller:
     return caller
 
 
-def _secret(headers: Mapping[bytes, bytes]) -> str:
+def given_secret(headers: Mapping[bytes, bytes]) -> str:
     """The bearer's key; `x-api-key` only where there is no Authorization header."""
     given = headers.get(b"authorization")
     if given is None:

@@ -99,6 +99,8 @@ class UsageRecord(models.Model):
             ),
             models.Index(fields=["corrects"], condition=_ADJUSTMENT, name="usage_corrects"),
             models.Index(fields=["team", "booked_at"], condition=_ADJUSTMENT, name="usage_adjusted"),
+            # And those that say which models make embeddings, which the roll-ups do not tell.
+            models.Index(fields=["model"], condition=models.Q(endpoint="embeddings"), name="usage_embeddings"),
         ]
         constraints = [
             models.CheckConstraint(

@@ -172,23 +172,25 @@ def _order(window: Window) -> sql.Composed:
 
 def _moved(question: Question, window: Window) -> list[Entry]:
     """What is booked in the period though it was made at another time: late requests, and adjustments. Both are few,
-    and each has an index of its own.
+    and each has an index of its own. They are found first and sorted then: to find them in order, PostgreSQL would
+    look for them among all rows.
     """
     which = ("log.booked_at > log.at", "log.corrects IS NOT NULL AND log.booked_at <= log.at")
     parts = [
-        sql.SQL(
-            "(SELECT {columns} FROM billing_usage log WHERE {asked} AND {booked} AND {which} AND {beyond} {order})"
-        ).format(
+        sql.SQL("SELECT {columns} FROM billing_usage log WHERE {asked} AND {booked} AND {which} AND {beyond}").format(
             columns=COLUMNS,
             asked=conditions(question),
             booked=booked_within(question),
             which=sql.SQL(kind),
             beyond=_beyond(window),
-            order=_order(window),
         )
         for kind in which
     ]
-    return _entries(sql.SQL(" UNION ALL ").join(parts))
+    return _entries(
+        sql.SQL("WITH found AS MATERIALIZED ({}) SELECT * FROM found log {}").format(
+            sql.SQL(" UNION ALL ").join(parts), _order(window)
+        )
+    )
 
 
 def _in_time(question: Question, window: Window) -> list[Entry]:

@@ -23,7 +23,7 @@ STATES = {Outcome.OK: "good"} | dict.fromkeys(set(ENDED_WELL) - {Outcome.OK}, "o
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table. `link` is the request whose page tells more, `estimated` says which counts are not exact."""
+    """A line of the table. `link` is the request whose page tells more."""
 
     link: UUID
     at: datetime
@@ -34,7 +34,8 @@ class Row:
     person: str
     input: str
     output: str
-    estimated: str
+    input_estimated: bool
+    output_estimated: bool
     first_token: str
     duration: str
     cost: str
@@ -74,7 +75,8 @@ def row_in_words(entry: Entry, zone: ZoneInfo) -> Row:
         person=entry.member_name,
         input=number(entry.prompt_tokens),
         output=number(entry.completion_tokens),
-        estimated="" if adjusts else _estimated(entry),
+        input_estimated=entry.prompt_source not in EXACT,
+        output_estimated=entry.completion_source not in EXACT,
         first_token="" if entry.ttft_ms is None else span(entry.ttft_ms),
         duration="" if adjusts else span(entry.duration_ms),
         cost="" if entry.cost is None else _cost(entry.cost, signed=adjusts),
@@ -112,15 +114,6 @@ def _notes(entry: Entry, zone: ZoneInfo) -> Iterable[str]:
         yield _("came late, booked on %s") % day
 
 
-def _estimated(entry: Entry) -> str:
-    read, written = entry.prompt_source not in EXACT, entry.completion_source not in EXACT
-    if read and written:
-        return _("in and out estimated")
-    if read:
-        return _("in estimated")
-    return _("out estimated") if written else ""
-
-
 def key_name(name: str, origin: str) -> str:
     """The key's, and of what has none where it came from."""
     return name or str(dict(Origin.choices).get(origin, origin))
@@ -140,7 +133,10 @@ def span(milliseconds: int) -> str:
     return _("%(minutes)s min %(seconds)s s") % {"minutes": captions.whole(minutes), "seconds": rest}
 
 
-def lead(entries: int, days: str, zone: str) -> str:
+def lead(entries: int | None, days: str, zone: str) -> str:
+    """None: nobody has counted."""
+    if entries is None:
+        return _("%(days)s, %(zone)s, newest first.") % {"days": days, "zone": zone}
     count = ngettext("%s request", "%s requests", entries) % captions.whole(entries)
     return _("%(count)s, %(days)s, %(zone)s, newest first.") % {"count": count, "days": days, "zone": zone}
 

@@ -114,7 +114,7 @@ def _frame(request: HttpRequest, asked: Asked, *, refused: bool) -> dict[str, An
     said = captions.zone_in_words(timezone.now().astimezone(period.zone), period.zone.key)
     return {
         "form": asked.form,
-        "lead": log_captions.lead(_count(question), captions.days_in_words(period), said),
+        "lead": log_captions.lead(None if refused else _count(question), captions.days_in_words(period), said),
         "whole_team": asked.whole_team,
         "chips": list(_chips(request, asked)),
         "choices": _choices(asked),

@@ -82,6 +82,8 @@ def test_the_export_says_what_is_not_in_it_yet_beside_its_output(spool: Spool, r
         ({"team": "nobody"}, "no team 'nobody'"),
         ({"first": "' OR 1=1"}, "--from must be a day"),
         ({"first": "2026-11-02", "last": "2026-11-01"}, "--to is before --from"),
+        ({"last": "9999-12-31"}, "--to must lie between 2000-01-01 and 9998-12-31"),
+        ({"first": "0001-01-01"}, "--from must lie between"),
     ],
 )
 def test_a_wrong_question_is_a_sentence(red: Team, options: dict[str, str], problem: str) -> None:

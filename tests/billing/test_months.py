@@ -93,7 +93,7 @@ def test_what_comes_after_its_month_was_closed_is_booked_in_the_open_one(paris: 
 def test_closing_and_opening_again_are_in_the_audit(paris: Team, alice: User) -> None:
     close_month(team=paris, month=SEPTEMBER, by=alice)
     close_month(team=paris, month=date(2026, 10, 17), by=None)
-    assert reopen_month(team=paris, month=OCTOBER, by=alice) == datetime(2026, 10, 1, tzinfo=PARIS)
+    assert reopen_month(team=paris, month=OCTOBER, by=alice, reason="a mistake") == datetime(2026, 10, 1, tzinfo=PARIS)
     ledger.write([one := made_at(paris, 2026, 10, 3, 9), two := made_at(paris, 2026, 9, 3, 9)])
     assert UsageRecord.objects.get(id=one.start.id).booked_at == datetime(2026, 10, 3, 9, tzinfo=PARIS)
     assert UsageRecord.objects.get(id=two.start.id).booked_at == datetime(2026, 10, 1, tzinfo=PARIS)
@@ -101,7 +101,16 @@ def test_closing_and_opening_again_are_in_the_audit(paris: Team, alice: User) ->
     assert [(entry.action, entry.actor, entry.team, entry.detail) for entry in entries] == [
         ("books.closed", alice, paris, {"until": "2026-09-30T22:00:00+00:00", "before": None}),
         ("books.closed", None, paris, {"until": "2026-10-31T23:00:00+00:00", "before": "2026-09-30T22:00:00+00:00"}),
-        ("books.reopened", alice, paris, {"until": "2026-09-30T22:00:00+00:00", "before": "2026-10-31T23:00:00+00:00"}),
+        (
+            "books.reopened",
+            alice,
+            paris,
+            {
+                "until": "2026-09-30T22:00:00+00:00",
+                "before": "2026-10-31T23:00:00+00:00",
+                "reason": "a mistake",
+            },
+        ),
     ]
 
 
@@ -110,7 +119,7 @@ def test_only_a_month_that_is_over_can_be_closed_and_only_once(paris: Team) -> N
     with pytest.raises(MonthNotClosable, match="not over"):
         close_month(team=paris, month=today, by=None)
     with pytest.raises(MonthNotClosable, match="not closed"):
-        reopen_month(team=paris, month=SEPTEMBER, by=None)
+        reopen_month(team=paris, month=SEPTEMBER, by=None, reason="a mistake")
     close_month(team=paris, month=OCTOBER, by=None)
     for month in (OCTOBER, SEPTEMBER):
         with pytest.raises(MonthNotClosable, match="closed already"):
@@ -120,12 +129,14 @@ def test_only_a_month_that_is_over_can_be_closed_and_only_once(paris: Team) -> N
 
 def test_the_command_closes_and_opens(paris: Team, capsys: pytest.CaptureFixture[str]) -> None:
     call_command("close_month", team=paris.slug, month="2026-10")
-    call_command("close_month", team=paris.slug, month="2026-10", reopen=True)
+    call_command("close_month", team=paris.slug, month="2026-10", reopen=True, reason="late bill")
     assert capsys.readouterr().out.splitlines() == ["2026-11-01T00:00:00+01:00", "2026-10-01T00:00:00+02:00"]
     for options, problem in (
         ({"team": "nobody", "month": "2026-10"}, "no team 'nobody'"),
         ({"team": paris.slug, "month": "October"}, "--month must be a month"),
-        ({"team": paris.slug, "month": "2026-10", "reopen": True}, "2026-10 is not closed"),
+        ({"team": paris.slug, "month": "2026-10", "reopen": True, "reason": "why"}, "2026-10 is not closed"),
+        ({"team": paris.slug, "month": "2026-10", "reopen": True, "reason": " "}, "Say why"),
+        ({"team": paris.slug, "month": "9999-12"}, "9999-12 is not over"),
     ):
         with pytest.raises(CommandError, match=problem):
             call_command("close_month", **options)

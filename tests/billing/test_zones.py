@@ -115,7 +115,7 @@ def test_what_a_closed_month_came_to_does_not_move(red: Team, alice: User) -> No
         change_time_zone(team=red, time_zone="Europe/Madrid", by=alice)
     red.refresh_from_db()
     assert (red.time_zone, days_of(red)) == ("UTC", {date(2026, 10, 31): 1})
-    reopen_month(team=red, month=date(2026, 10, 1), by=alice)
+    reopen_month(team=red, month=date(2026, 10, 1), by=alice, reason="they move")
     change_time_zone(team=red, time_zone="Europe/Madrid", by=alice)
     assert days_of(red) == {date(2026, 11, 1): 1}
 

@@ -15,6 +15,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
+from accounts.admin_keys import issue_admin_key
 from accounts.models import AuditEntry, Role, Team, User
 from billing.alerts.noticed import Noticed
 from billing.alerts.raising import raise_alert
@@ -48,6 +49,10 @@ GET = {
     "accounts:keys": (DOOR, 404, 403, 200, 200),
     "accounts:revoke-key": (DOOR, 404, 403, 404, 200),
     "accounts:key-first-use": (DOOR, 404, 403, 404, 200),
+    "accounts:admin-keys": (DOOR, 404, 403, 403, 200),
+    "accounts:revoke-admin-key": (DOOR, 404, 403, 403, 200),
+    "accounts:platform-keys": (DOOR, 404, 404, 404, 200),
+    "accounts:revoke-platform-key": (DOOR, 404, 404, 404, 200),
     "billing:usage": (DOOR, 404, 200, 200, 200),
     "billing:usage-csv": (DOOR, 404, 200, 200, 200),
     "billing:usage-json": (DOOR, 404, 200, 200, 200),
@@ -63,6 +68,10 @@ GET = {
     "billing:log-csv": (DOOR, 404, 200, 200, 200),
     "billing:log-ndjson": (DOOR, 404, 200, 200, 200),
     "billing:log-request": (DOOR, 404, 200, 404, 200),  # it is not Bob's
+    "billing:months": (DOOR, 404, 200, 403, 200),
+    "billing:month": (DOOR, 404, 200, 403, 200),
+    "billing:month-csv": (DOOR, 404, 200, 403, 200),
+    "billing:reopen-month": (DOOR, 404, 403, 403, 200),
     "billing:key-usage": (DOOR, 404, 200, 200, 200),
     "billing:team-week": (DOOR, 404, 200, 200, 200),
     "billing:prices": (DOOR, 404, 404, 404, 200),
@@ -108,6 +117,12 @@ POST = {
     "accounts:preferences": (302, 302, 302, 302, 302),
     "console:team-settings": (DOOR, 404, 403, 403, 422),
     "accounts:revoke-key": (DOOR, 404, 403, 404, 302),
+    "accounts:admin-keys": (DOOR, 404, 403, 403, 422),
+    "accounts:revoke-admin-key": (DOOR, 404, 403, 403, 302),
+    "accounts:platform-keys": (DOOR, 404, 404, 404, 422),
+    "accounts:revoke-platform-key": (DOOR, 404, 404, 404, 302),
+    "billing:close-month": (DOOR, 404, 403, 403, 302),
+    "billing:reopen-month": (DOOR, 404, 403, 403, 422),
     "billing:budget": (DOOR, 404, 403, 403, 422),
     "billing:remove-budget": (DOOR, 404, 403, 403, 302),
     "billing:credit": (DOOR, 404, 404, 404, 422),
@@ -169,6 +184,8 @@ class Things:
     platform_webhook: int
     alert: uuid.UUID
     platform_alert: uuid.UUID
+    admin_key: int
+    platform_key: int
 
     def arguments(self, name: str) -> dict[str, object]:
         room = name.partition(":")[0]
@@ -180,6 +197,8 @@ class Things:
             "billing:remove-price": self.price,
             "billing:request": self.request,
             "billing:log-request": self.request,
+            "accounts:revoke-admin-key": self.admin_key,
+            "accounts:revoke-platform-key": self.platform_key,
             "billing:remove-budget": self.budget,
             "billing:member-limits": self.member,
             "billing:tier": self.tier,
@@ -190,9 +209,10 @@ class Things:
         }
         pk = own.get(name, pk)
         alert = self.platform_alert if "platform" in name else self.alert
+        now = timezone.now()
         return {
             "slug": "red", "credited": "red", "pk": pk, "token": "made-up", "answer": self.answer, "form": "csv",
-            "alert": alert,
+            "alert": alert, "year": now.year, "number": now.month,
         }  # fmt: skip
 
 
@@ -229,6 +249,8 @@ def things(red: Team, alice: User) -> Things:
         platform_hook,
         alerts[0],
         alerts[1],
+        issue_admin_key(team=red, name="costs", by=alice).key.pk,
+        issue_admin_key(team=None, name="costs", by=alice).key.pk,
     )
 
 

@@ -27,4 +27,8 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
+        migrations.AddIndex(
+            model_name='usagerecord',
+            index=models.Index(condition=models.Q(('endpoint', 'embeddings')), fields=['model'], name='usage_embeddings'),
+        ),
     ]
