@@ -10,6 +10,7 @@ from gateway.errors import GatewayError
 from gateway.idempotency import forget_old
 from gateway.models import Engine
 from gateway.reconciliation.readings import EVERY, reconcile
+from gateway.use.last import note_last_uses
 
 logger = logging.getLogger(__name__)
 
@@ -29,5 +30,6 @@ JOBS = [
     Job("gateway.probe", 30, probe_engines),
     Job("gateway.forget_requests", 3600, forget_old),
     Job("gateway.forget_states", 24 * 3600, forget_old_states),
+    Job("gateway.last_use", 600, note_last_uses, daily=True),
     Job("gateway.reconcile", EVERY, reconcile, daily=True),
 ]
