@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from accounts.callers import Caller
-from gateway import measures, organization, refused
+from gateway import organization, refused
 from gateway.auth import authenticate
 from gateway.cards import model_card, model_list
 from gateway.completions import Call, answer, stream
@@ -65,8 +65,6 @@ async def application(scope: Mapping[str, Any], receive: Receive, send: Send) ->
 
 
 async def refuse(reply: Reply, error: GatewayError) -> None:
-    if not reply.call.admitted:
-        measures.refused(error)
     refused.note(reply.call, error, status=reply.dialect.status(error))
     await reply.fail(error)
 

@@ -28,7 +28,6 @@ def _card(name: str, routes: tuple[Route, ...]) -> dict[str, Any]:
     lengths = [route.context_length for route in routes if route.context_length]
     created = min(route.created for route in routes)
     return {
-        **_farewell(routes),
         "id": name,
         "object": "model",
         "created": created,
@@ -53,6 +52,7 @@ def _card(name: str, routes: tuple[Route, ...]) -> dict[str, Any]:
                 "is_blocking": False,
             }
         ],
+        **_farewell(routes),
     }
 
 

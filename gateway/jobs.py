@@ -11,6 +11,7 @@ from gateway.errors import GatewayError
 from gateway.idempotency import forget_old
 from gateway.models import Engine
 from gateway.reconciliation.readings import EVERY, reconcile
+from gateway.use.last import note_last_uses
 
 logger = logging.getLogger(__name__)
 
@@ -31,5 +32,6 @@ JOBS = [
     Job("gateway.look_at_engines", 30, look_at_engines),
     Job("gateway.forget_requests", 3600, forget_old),
     Job("gateway.forget_states", 24 * 3600, forget_old_states),
+    Job("gateway.last_use", 600, note_last_uses, daily=True),
     Job("gateway.reconcile", EVERY, reconcile, daily=True),
 ]

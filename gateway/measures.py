@@ -78,6 +78,7 @@ class SoFar:
 _calls: dict[tuple[str, str, int], _Sums] = {}
 _failures: Counter[tuple[str, str, str]] = Counter()  # by model, engine and outcome
 _refused: Counter[str] = Counter()
+_limited: Counter[str] = Counter()  # by whose window was full and which: "team:requests-per-minute"
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
@@ -114,12 +115,20 @@ def ended(model: str, engine: str, status: int, finished: Finished) -> None:
 def refused(error: GatewayError) -> None:
     """A request that never became a call."""
     _refused[error.code or "none"] += 1
+    if limit := window_of(error):
+        _limited[limit] += 1
+
+
+def window_of(error: GatewayError) -> str:
+    """Of a limit, whose it is and which, without a name: `team:requests-per-minute`. Empty for other errors."""
+    return ":".join(str(getattr(error, "limit", "")).split(":")[:2])
 
 
 def forget() -> None:
     _calls.clear()
     _failures.clear()
     _refused.clear()
+    _limited.clear()
 
 
 def so_far() -> dict[tuple[str, str], SoFar]:
@@ -148,6 +157,12 @@ def collect(engines: Sequence[EngineFacts]) -> Iterator[Metric]:
     for code, count in list(_refused.items()):
         refusals.add_metric([code], count)
     yield refusals
+    limited = CounterMetricFamily(
+        "tertulia_limited", "Requests that found a limit's window full, by whose and which.", labels=["limit"]
+    )
+    for limit, count in list(_limited.items()):
+        limited.add_metric([limit], count)
+    yield limited
     yield GaugeMetricFamily("tertulia_calls_running", "Calls that run now.", value=len(running.running()))
     yield GaugeMetricFamily("tertulia_calls_queued", "Calls that wait for a place at an engine.", value=lanes.waiting())
     queue = GaugeMetricFamily("tertulia_queue_length", "Calls that wait for a place, by model.", labels=["model"])

@@ -184,6 +184,16 @@ class Pulse(models.Model):
         return f"{self.process} at {self.at}"
 
 
+class LastUse(models.Model):
+    """On which day a model was last used by anybody, by its id of that time (`gateway.use.last`)."""
+
+    model = models.CharField(max_length=200, primary_key=True)
+    day = models.DateField()  # of the installation's time zone, as the platform's roll-ups
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.day}"
+
+
 class Health(models.TextChoices):
     WORKS = "works", _("Works")
     SLOW = "slow", _("Slow")

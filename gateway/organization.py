@@ -22,7 +22,7 @@ from accounts.database import in_database
 from accounts.errors import InvalidKey
 from accounts.models import Team
 from billing.usage.organization import WIDTHS, Asked, By, Group, What, grouped
-from billing.usage.reports import Sums
+from billing.usage.sums import Sums
 from gateway.auth import given_secret
 from gateway.errors import BadRequest, Unauthorized, Unavailable
 from gateway.snapshot import RETRY_AFTER

@@ -3,16 +3,20 @@
 from billing.errors import SpoolUnavailable
 from billing.records import Refusal
 from billing.spool.writer import spool
+from gateway import measures
 from gateway.errors import GatewayError
 from gateway.running import Call
 
 
 def note(call: Call, error: GatewayError, *, status: int) -> None:
-    """What ended the call. Nothing is written of one that was admitted, which has its end in the log, nor of a caller
-    who was not recognised. Never raises.
+    """What ended the call. Nothing is written of one that was admitted, which has its end in the log; of a caller who
+    was not recognised, only the count for /metrics. Never raises.
     """
     caller = call.caller
-    if caller is None or call.admitted:
+    if call.admitted:
+        return
+    measures.refused(error)
+    if caller is None:
         return
     refusal = Refusal(
         id=call.request.id,
@@ -26,15 +30,10 @@ def note(call: Call, error: GatewayError, *, status: int) -> None:
         member_name=caller.member_name,
         model=call.model[:200],
         code=error.error_code or "",
-        reason=_reason(error),
+        reason=measures.window_of(error),
         status=status,
     )
     try:
         spool().refused(refusal)
     except SpoolUnavailable:
         return  # a process without a spool, such as a command's
-
-
-def _reason(error: GatewayError) -> str:
-    """Of a limit, whose it is and which: `team:requests-per-minute`."""
-    return ":".join(str(getattr(error, "limit", "")).split(":")[:2])

@@ -27,7 +27,8 @@ from billing.usage import captions
 from billing.usage.exports import Value, plain, write_csv
 from billing.usage.forms import EARLIEST
 from billing.usage.months import Month, month_of, months_of, years
-from billing.usage.reports import SUMMED, Sums, key_labels
+from billing.usage.names import key_labels
+from billing.usage.sums import SUMMED, Sums
 
 LAST_YEAR = 9998  # the one after must have a name too
 STATEMENT = (

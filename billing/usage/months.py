@@ -13,7 +13,7 @@ from accounts.models import Team
 from billing.ledger.months import Change, changes, closed_until, closing_of
 from billing.models import ENDED_WELL, UsageDay, UsageRecord
 from billing.usage.periods import Period, whole_month
-from billing.usage.reports import NONE, SUMMED, Sums
+from billing.usage.sums import NONE, SUMMED, Sums
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from django.db.models import DateTimeField, F, Func, Q, QuerySet, Sum, Value
 
 from accounts.models import Team
 from billing.models import PlatformDay, UsageDay, UsageQuarter, UsageRecord
-from billing.usage.reports import SUMMED, Sums
+from billing.usage.sums import SUMMED, Sums
 
 WIDTHS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 
 from billing.usage.captions import locale, percent, seconds, whole
 from gateway.availability.report import ModelStatus, Report
-from gateway.availability.speed import Speed, speeds
+from gateway.availability.speed import Speed, board
 from gateway.availability.standings import DAY, Standing, Stretch, standings
 from gateway.models import Health, Spell
 
@@ -143,8 +143,8 @@ class ModelCell:
 
 
 def model_cells(models: Mapping[str, tuple[date | None, str]], *, now: datetime) -> dict[str, ModelCell]:
-    """By public id; given are the last day and the successor of each. Three queries, however many there are."""
-    stand, fast = standings(models, now=now), speeds(list(models), now=now)
+    """By public id; given are the last day and the successor of each. One query, and now and then those for speeds."""
+    stand, fast = standings(models, now=now), board.lately(now=now)
     return {
         name: ModelCell(
             state_said(one) if one.state else None,

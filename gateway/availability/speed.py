@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Lock
+from time import monotonic
 
 from django.db.models import Sum
 
 from accounts.models import Team
 from billing.ledger.histograms import approximate_sum, percentile
 from billing.models import UsageQuarter
+from gateway.models import ServedModel
 
 LATELY = timedelta(hours=1)
+FRESH_FOR = 30.0  # seconds that a process shows the same speeds
 QUARTER = timedelta(minutes=15)
 
 
@@ -36,6 +40,28 @@ def speeds(models: Sequence[str], *, now: datetime) -> dict[str, Speed]:
     return {
         row["model"]: _speed(int(row["first"]), int(row["whole"]), row["written"]) for row in found.order_by("model")
     }
+
+
+class Speeds:
+    """The speeds of this process, looked for anew when they are FRESH_FOR old: every team's catalogue shows them."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Speed] = {}
+        self._read_at = float("-inf")
+        self._lock = Lock()
+
+    def lately(self, *, now: datetime) -> dict[str, Speed]:
+        with self._lock:
+            if monotonic() - self._read_at >= FRESH_FOR:
+                names = ServedModel.objects.filter(enabled=True).values_list("public_id", flat=True).distinct()
+                self._found, self._read_at = speeds(list(names), now=now), monotonic()
+            return self._found
+
+    def forget(self) -> None:
+        self._read_at = float("-inf")
+
+
+board = Speeds()
 
 
 def _speed(ttft: int, duration: int, written: int) -> Speed:

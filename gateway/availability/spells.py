@@ -20,15 +20,27 @@ from gateway.monitor.pulse import Flow, Told, fresh
 PLATFORM = ""  # its place among the models
 GAP = timedelta(minutes=5)  # between two looks, from which on nobody looked
 KEPT = timedelta(days=91)
+PATIENCE = timedelta(minutes=1)  # without a word of any web process, until the platform is down: one may just begin
 
 FEW = 5  # calls in five minutes, below which they say nothing about the model
 DOWN_FROM, SLOW_FROM = 0.5, 0.1  # the share of calls that fail
 SLOW_SECONDS = 10.0  # until the first token, for half of the calls
 
 
-def note_states() -> None:
+class _Absence:
+    """Since when the leader has heard of no web process."""
+
+    since: datetime | None = None
+
+
+def note_states(*, now: datetime | None = None) -> None:
     """What every model that is offered is like now, and the platform."""
-    note(states(_offered(), fresh()), now=timezone.now())
+    now, processes = now or timezone.now(), fresh()
+    _Absence.since = None if processes else _Absence.since or now
+    found = states(_offered(), processes)
+    if _Absence.since is not None and now - _Absence.since < PATIENCE:
+        del found[PLATFORM]
+    note(found, now=now)
 
 
 def states(offered: Mapping[str, Sequence[Engine]], processes: Sequence[Told]) -> dict[str, Health]:

@@ -20,6 +20,13 @@ class Migration(migrations.Migration):
         # Written anew every few seconds by every web process, and worth nothing after a crash.
         migrations.RunSQL('ALTER TABLE gateway_pulse SET UNLOGGED', migrations.RunSQL.noop),
         migrations.CreateModel(
+            name='LastUse',
+            fields=[
+                ('model', models.CharField(max_length=200, primary_key=True, serialize=False)),
+                ('day', models.DateField()),
+            ],
+        ),
+        migrations.CreateModel(
             name='Spell',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

@@ -250,8 +250,13 @@ def _model() -> Json:
             "maxItems": 1,
             "description": _("One entry, the same for every model: clients of vLLM look for it."),
         },
+        "deprecation": text(_("Of a deprecated model alone: until when it is offered, at least.")),
+        "deprecation_replacement_model": {
+            "type": ["string", "null"],
+            "description": _("Of a deprecated model alone: the model to use in its stead."),
+        },
     }
-    return thing(fields)
+    return thing(fields, optional=("deprecation", "deprecation_replacement_model"))
 
 
 def _usage_report() -> Json:

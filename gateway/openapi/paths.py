@@ -77,7 +77,7 @@ def _models() -> Json:
     return {
         "operationId": "listModels",
         "summary": _("Models"),
-        "description": _("The models that the key may use."),
+        "description": _("The models that the key may use, but for deprecated ones, which answer on."),
         "responses": _found(_json(ref("ModelList"), {"models": examples.MODELS}), engine=False)
         | responses(401, 500, 503),
     }

@@ -15,11 +15,11 @@ from django.utils.translation import gettext as _
 
 from accounts.models import ApiKey, Team, User
 from billing.ledger.histograms import percentile
-from billing.models import ENDED_WELL, PlatformDay, Price, UsageDay
+from billing.models import ENDED_WELL, Price, UsageDay
 from billing.usage.periods import DAY, HOUR
 from billing.usage.questions import Bucket, Question, days, quarters
 from gateway.catalogue import without_fallback
-from gateway.models import ServedModel
+from gateway.models import LastUse, ServedModel
 from gateway.use.last import Last, last_uses
 
 TOP = 3  # of those who use a model are named
@@ -121,10 +121,11 @@ def in_use(question: Question, *, now: datetime) -> InUse:
     whose = _whose(question, _rows(question, "team_id")[0], moment)
     offers = _offers(question.scope.team)
     priced = set(Price.objects.filter(effective_from__lte=now).values_list("model", flat=True).distinct())
-    lasts = last_uses(question, {model: found.last for model, found in whose.items()}, by_quarters=moment == "bucket")
+    found = {model: found.last for model, found in whose.items()}
+    lasts = last_uses(question, found, by_quarters=moment == "bucket", now=now)
     labels = _labels(question.scope.team, whose.values())
     used = [
-        _used(row, offers.get(model), model in priced, lines[model], whose[model], labels, lasts.get(model))
+        _used(model, row, offers.get(model), model in priced, lines[model], whose[model], labels, lasts.get(model))
         for model, row in sums.items()
         if row["n_requests"] or row["n_prompt"] or row["n_completion"]
     ]
@@ -149,7 +150,7 @@ _SUMS: dict[str, Any] = {
     "n_errors": Sum("requests", filter=~Q(outcome__in=ENDED_WELL), default=0),
     "n_priced": Sum("priced_requests"),
     "n_cost": Sum("cost"),
-    "n_ttft": Sum("ttft"),
+    "n_ttft": Sum("ttft"),  # a histogram: billing.ledger.histograms
 }
 
 
@@ -164,6 +165,7 @@ def _rows(question: Question, *columns: str) -> tuple[QuerySet[Any], str]:
 
 
 def _lines(question: Question, rows: Iterable[dict[str, Any]], moment: str) -> defaultdict[str, list[int]]:
+    """Each model's tokens in each bucket."""
     period = question.period
     hours = question.bucket == Bucket.HOUR
     length = len(period.hours) if hours else period.length
@@ -228,6 +230,7 @@ def _first(users: Mapping[tuple[str, int], tuple[int, int]]) -> list[tuple[str, 
 
 
 def _used(
+    model: str,
     row: dict[str, Any],
     offer: Offer | None,
     has_price: bool,
@@ -237,7 +240,7 @@ def _used(
     last: Last | None,
 ) -> ModelUse:
     return ModelUse(
-        model=row["model"],
+        model=model,
         offer=offer,
         has_price=has_price,
         requests=row["n_requests"],
@@ -278,9 +281,10 @@ def _last_days(team: Team | None, models: Sequence[str]) -> dict[str, date]:
     """Of models that were not used in the period: the last day on which they ever were."""
     if not models:
         return {}
-    rows = PlatformDay.objects.all() if team is None else UsageDay.objects.filter(team=team)
-    found = rows.filter(model__in=models, requests__gt=0).values("model").annotate(last=Max("day"))
-    return {row["model"]: row["last"] for row in found}
+    if team is None:
+        return dict(LastUse.objects.filter(model__in=models).values_list("model", "day"))
+    rows = UsageDay.objects.filter(team=team, model__in=models, requests__gt=0)
+    return {row["model"]: row["last"] for row in rows.values("model").annotate(last=Max("day"))}
 
 
 def _running(question: Question, now: datetime) -> int | None:

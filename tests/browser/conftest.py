@@ -74,7 +74,7 @@ def catalogue(database: None, engine: FaultEngine, port_of_the_engine_that_is_aw
 @pytest.fixture(scope="session")
 def server(catalogue: None) -> Iterator[LiveServer]:
     """The web on the tests' database. It shares the tests' secret, so that they can hand out sessions."""
-    with LiveServer(SECRET_KEY=settings.SECRET_KEY, DRAIN_SECONDS="2") as running:
+    with LiveServer(SECRET_KEY=settings.SECRET_KEY, DRAIN_SECONDS="2", STATUS_PAGE="1") as running:
         yield running
 
 

@@ -43,7 +43,10 @@ MODELS = ("llama3.3:70b", "qwen3:30b-a3b-instruct-2507-q8_0", "nvidia/llama-3.3-
 @pytest.fixture(scope="session")
 def server(database: None) -> Iterator[LiveServer]:
     """With the demo engine, which has something to say, and one that serves what others do."""
-    with LiveServer(SECRET_KEY=settings.SECRET_KEY) as running, FaultEngine(models=MODELS) as engine:
+    with (
+        LiveServer(SECRET_KEY=settings.SECRET_KEY, STATUS_PAGE="1") as running,
+        FaultEngine(models=MODELS) as engine,
+    ):
         running.manage("add_engine", "--name", "Demo", "--type", "demo")
         running.manage("add_engine", "--name", "gpu-2", "--type", "vllm", "--url", engine.url, "--weight", "2")
         ServedModel.objects.filter(engine_model=MODELS[1]).update(
@@ -102,6 +105,10 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "tiers": reverse("billing:tiers"),
         "tier": reverse("billing:tier", args=[Tier.objects.get(name="Saptiva Free").pk]),
         "models": reverse("gateway:models", args=[red.slug]),
+        "team-in-use": reverse("gateway:team-in-use", args=[red.slug]),
+        "in-use": reverse("gateway:in-use"),
+        "monitor": reverse("gateway:monitor"),
+        "status": reverse("gateway:status"),
         "settings": reverse("console:team-settings", args=[red.slug]),
         "engines": reverse("gateway:engines"),
         "engine": reverse("gateway:engine", args=[Engine.objects.get(name="gpu-2").pk]),

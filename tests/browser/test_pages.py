@@ -24,7 +24,7 @@ ACCOUNT = ["account_email", "account_change_password", "mfa_index", "usersession
 
 def addresses(team: Team) -> list[str]:
     of_team = ["console:team-home", "accounts:keys", "console:team-settings", "console:new-key", "billing:usage"]
-    of_team += ["gateway:models", "billing:limits", "billing:budget"]
+    of_team += ["gateway:models", "gateway:team-in-use", "billing:limits", "billing:budget"]
     key = make_key(team).key
     bounds = Bounds(requests_per_minute=600, tokens_per_day=1_000_000_000, output_tokens_per_hour=1_000_000)
     limit_key(key=key, bounds=bounds, by=None)
@@ -45,6 +45,9 @@ def addresses(team: Team) -> list[str]:
         reverse("billing:prices"),
         reverse("billing:find-request"),
         reverse("gateway:reconciliation"),
+        reverse("gateway:in-use"),
+        reverse("gateway:monitor"),
+        reverse("gateway:status"),
         reverse("chat:home"),
         reverse("console:quickstart"),
         reverse("gateway:reference"),

@@ -68,6 +68,7 @@ def test_calls_are_told_by_model_engine_and_status_and_nobody_is_named(demo: str
         assert of(samples, "tertulia_requests_total", **labels) == 2
         assert of(samples, "gen_ai_server_request_duration_seconds_count", **labels) == 2
         assert of(samples, "gen_ai_server_time_to_first_token_seconds_count", **labels) == 1
+        assert of(samples, "gen_ai_server_time_per_output_token_seconds_count", **labels) == 1
         tokens = of(samples, "gen_ai_client_token_usage_sum", **labels, gen_ai_token_type="output")
         assert tokens > 0
         assert of(samples, "gen_ai_client_token_usage_bucket", **labels, gen_ai_token_type="output", le="+Inf") == 2

@@ -66,6 +66,15 @@ def test_without_a_web_process_the_platform_is_down() -> None:
     assert states({}, []) == {PLATFORM: Health.DOWN}
 
 
+def test_the_platform_is_down_only_when_no_process_was_heard_of_for_a_minute() -> None:
+    for seconds in (0, 30, 70):
+        note_states(now=NOW + timedelta(seconds=seconds))
+    assert spells() == [("", "down", NOW + timedelta(seconds=70), NOW + timedelta(seconds=70))]
+    Heart()._tell(A_PROCESS)
+    note_states(now=NOW + timedelta(seconds=100))
+    assert [state for _model, state, *_ in spells()] == ["down", "works"]
+
+
 def spells() -> list[tuple[str, str, datetime, datetime]]:
     return list(Spell.objects.order_by("model", "begins_at").values_list("model", "state", "begins_at", "ends_at"))
 
@@ -207,6 +216,7 @@ def test_the_probe_notes_how_each_model_that_is_offered_stands() -> None:
 def test_the_demo_counts_only_while_it_is_alone() -> None:
     demo = add_engine(name="Demo", type="demo", url="", fallback=True)
     ServedModel.objects.create(engine=demo, public_id="demo", engine_model="demo")
+    Heart()._tell(A_PROCESS)
     note_states()
     assert {model for model, *_ in spells()} == {"", "demo"}
     add_engine(name="gpu", type="openai", url="http://127.0.0.1:1")

@@ -20,9 +20,9 @@ from billing.records import Ended
 from billing.usage.forms import UsageForm
 from billing.usage.questions import Scope
 from gateway.lifecycle import set_lifecycle
-from gateway.models import Engine, ServedModel
+from gateway.models import Engine, LastUse, ServedModel
 from gateway.use.captions import heading, last_said
-from gateway.use.last import Last
+from gateway.use.last import Last, note_last_uses
 from gateway.use.reports import InUse, ModelUse, in_use
 from tests.billing.traffic import PRICE, counts, ended, milliseconds, timed
 from tests.factories import make_key, make_team
@@ -152,6 +152,7 @@ def test_the_last_use_is_told_to_the_second_that_the_log_has(red: Team, blue: Te
         ended(blue.pk, model="llama", at_ms=at(22, 18)),
         ended(red.pk, model="qwen", at_ms=at(20, 23, 59)),
     )
+    # That of an hour ago is read in one go with the others', those before are looked for.
     exact = {name: datetime(2026, 11, *when, 30, tzinfo=UTC) for name, when in {
         "red": (26, 9, 13), "all": (26, 9, 14), "qwen": (20, 23, 59),
     }.items()}  # fmt: skip
@@ -166,6 +167,23 @@ def test_the_last_use_is_a_quarter_of_an_hour_where_the_log_is_gone(red: Team, e
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM billing_usage")
     assert asked(red).used[0].last == Last(datetime(2026, 11, 25, 9, 0, tzinfo=UTC), exact=False)
+
+
+def test_the_last_days_of_models_are_kept_up_to_date(red: Team, blue: Team) -> None:
+    def days() -> dict[str, date]:
+        return dict(LastUse.objects.values_list("model", "day"))
+
+    today = timezone.now()
+    write(ended(red.pk, model="old", at_ms=at(3, month=10)), ended(red.pk, model="llama", at_ms=at(4, month=10)))
+    note_last_uses()
+    assert days() == {"old": date(2026, 10, 3), "llama": date(2026, 10, 4)}
+    write(
+        ended(blue.pk, model="llama", at_ms=milliseconds(today)), ended(red.pk, model="new", at_ms=milliseconds(today))
+    )
+    note_last_uses()
+    assert days() == {"old": date(2026, 10, 3), "llama": today.date(), "new": today.date()}
+    note_last_uses()
+    assert days()["old"] == date(2026, 10, 3)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +208,7 @@ def test_models_without_a_use_are_listed_with_the_day_of_their_last(red: Team, b
         ended(blue.pk, model="blues", at_ms=at(25)),
     )
     now = timezone.now()
+    note_last_uses()
     assert {idle.offer.model: idle.last for idle in asked(red).idle} == {
         "old": date(2026, 10, 3),
         "never": None,
