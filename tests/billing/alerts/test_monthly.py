@@ -129,7 +129,11 @@ def test_only_the_teams_own_month_is_in_it(alice: User) -> None:
     used(team, datetime(2026, 9, 30, 18, 15, tzinfo=UTC), 10)
     used(team, datetime(2026, 10, 31, 18, 14, tzinfo=UTC), 100)
     used(team, datetime(2026, 10, 31, 18, 15, tzinfo=UTC), 1000)
+    for minute, count in ((14, 3), (15, 5)):
+        at = datetime(2026, 9, 30, 18, minute, tzinfo=UTC)
+        write_refusals([a_refusal(team.pk, at_ms=milliseconds(at)) for _ in range(count)])
     found = month_figures(team, OCTOBER)
+    assert sum(one.count for one in found.refused) == 5
     assert (found.total.tokens, found.before.tokens) == (110, 1)
     assert [day for day, _model, _sums in found.days] == [date(2026, 10, 1), date(2026, 10, 31)]
 
