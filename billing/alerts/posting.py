@@ -79,7 +79,7 @@ async def _post(url: URL, body: bytes, headers: dict[str, str], hosts: Collectio
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=WHOLE, connect=CONNECT),
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT),
         )
         async with (
             session,

@@ -7,14 +7,19 @@ from decimal import Decimal
 from django.core.mail import EmailMultiAlternatives
 from django.utils import formats
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext, pgettext
 
 from accounts.models import User
 from billing.alerts.letters import message_of, stop_url
 from billing.alerts.links import absolute, month_path, page_of
 from billing.alerts.month_figures import MonthFigures, Part, Spent, month_figures
 from billing.models import MonthReported, Unit
+<<<<<<< HEAD
 from billing.usage.captions import compact, money, percent, seconds, whole, zone_in_words
 from billing.usage.endings_captions import refusals_heading
+=======
+from billing.usage.captions import MILLION, compact, money, percent, seconds, whole, zone_in_words
+>>>>>>> alerts
 from billing.usage.exports import plain, write_csv
 from billing.usage.sums import Sums
 
@@ -44,7 +49,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """`of`: what a row is."""
+
     title: str
+    of: str
     rows: list[Row]
 
 
@@ -64,7 +72,7 @@ def report_message(report: MonthReported, user: User) -> EmailMultiAlternatives:
 def month_message(found: MonthFigures, user: User) -> EmailMultiAlternatives:
     month = formats.date_format(found.month, "YEAR_MONTH_FORMAT")
     team = found.team
-    title = _("%(month)s: %(tokens)s tokens") % {"month": month, "tokens": compact(found.total.tokens)}
+    title = _("%(month)s: %(used)s") % {"month": month, "used": _tokens(found.total.tokens)}
     context = {
         "title": title,
         "where": team.name,
@@ -106,6 +114,12 @@ def csv_of(found: MonthFigures) -> str:
     ]
     write_csv(rows, file, FIELDS)
     return file.getvalue()
+
+
+def _tokens(number: int) -> str:
+    if number >= MILLION:
+        return pgettext("millions", "%s tokens") % compact(number)
+    return ngettext("%s token", "%s tokens", number) % compact(number)
 
 
 def _figures(found: MonthFigures) -> list[Figure]:
@@ -156,9 +170,9 @@ def _against(now: int | Decimal, before: int | Decimal) -> str:
 def _tables(found: MonthFigures) -> list[Table]:
     total = found.total
     return [
-        Table(_("Models"), [_row(part, total) for part in found.models]),
-        Table(_("Keys"), [_row(part, total) for part in found.keys]),
-        Table(_("People"), [_row(part, total) for part in found.people]),
+        Table(_("Models"), _("Model"), [_row(part, total) for part in found.models]),
+        Table(_("Keys"), _("Key"), [_row(part, total) for part in found.keys]),
+        Table(_("People"), _("Person"), [_row(part, total) for part in found.people]),
     ]
 
 

@@ -18,8 +18,8 @@ from billing.alerts.links import page_of, path_of
 from billing.alerts.words import said
 from billing.models import Alert, Delivery, Dismissal, Severity
 
-PAST = 30
-SENT = 30
+PAST = 20
+SENT = 20
 AT_HEAD = 3  # banners; of more it is told how many
 
 STATE = {Severity.URGENT: "bad", Severity.WARNING: "warn", Severity.NOTE: "off"}

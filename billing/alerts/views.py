@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
@@ -207,6 +208,7 @@ def _context(team: Team | None, user: User) -> dict[str, Any]:
         "webhooks": [_hook(hook, team) for hook in webhooks_of(team)],
         "webhook_form": WebhookForm(),
         "zone": zone_of(team).key,
+        "mail_goes_out": bool(settings.ENVIRONMENT.email_url),
     }
 
 

@@ -87,30 +87,25 @@ class Watching(models.Model):
     """What a team wants to be told of. A team without a row has these defaults."""
 
     team = models.OneToOneField(Team, on_delete=models.CASCADE, primary_key=True, related_name="+")
-    budgets = models.BooleanField(_("Budgets and credit"), default=True)
-    keys = models.BooleanField(_("Keys that are unused or expire"), default=True)
-    spikes = models.BooleanField(_("Sudden use of a key"), default=True)
+    budgets = models.BooleanField(default=True)
+    keys = models.BooleanField(default=True)
+    spikes = models.BooleanField(default=True)
     spike_times = models.PositiveSmallIntegerField(
-        _("Times the usual"), default=4, validators=[MinValueValidator(2), MaxValueValidator(1000)]
+        default=4, validators=[MinValueValidator(2), MaxValueValidator(1000)]
     )
-    spike_floor = models.PositiveBigIntegerField(_("At least, in tokens"), default=100_000)
+    spike_floor = models.PositiveBigIntegerField(default=100_000)
     error_percent = models.PositiveSmallIntegerField(
-        _("Failed requests, percent"),
         null=True,
         blank=True,
         default=20,
         validators=[MinValueValidator(1), MaxValueValidator(100)],
     )
-    first_token_ms = models.PositiveIntegerField(
-        _("First token, milliseconds"), null=True, blank=True, default=None, validators=[MinValueValidator(1)]
-    )
+    first_token_ms = models.PositiveIntegerField(null=True, blank=True, default=None, validators=[MinValueValidator(1)])
     window_minutes = models.PositiveSmallIntegerField(
-        _("Over"), default=30, choices=[(15, _("15 minutes")), (30, _("30 minutes")), (60, _("an hour"))]
+        default=30, choices=[(15, _("15 minutes")), (30, _("30 minutes")), (60, _("an hour"))]
     )
-    least_requests = models.PositiveIntegerField(
-        _("Of at least so many requests"), default=20, validators=[MinValueValidator(1)]
-    )
-    monthly_report = models.BooleanField(_("A report of each month"), default=True)
+    least_requests = models.PositiveIntegerField(default=20, validators=[MinValueValidator(1)])
+    monthly_report = models.BooleanField(default=True)
 
     def __str__(self) -> str:
         return str(self.team_id)
@@ -142,7 +137,7 @@ class Webhook(models.Model):
     """An address that is told of a team's alerts (null: the platform's), signed with a secret of its own."""
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, null=True, related_name="+")
-    url = models.CharField(_("Address"), max_length=500)
+    url = models.CharField(max_length=500)
     secret = models.TextField()  # encrypted, see accounts.secrets
     created_at = models.DateTimeField()
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")

@@ -101,6 +101,8 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "budget": reverse("billing:budget", args=[red.slug]),
         "credits": reverse("billing:credits"),
         "credit": reverse("billing:credit", args=[red.slug]),
+        "alerts": reverse("billing:alerts", args=[red.slug]),
+        "platform-alerts": reverse("billing:platform-alerts"),
         "limits": reverse("billing:limits", args=[red.slug]),
         "tiers": reverse("billing:tiers"),
         "tier": reverse("billing:tier", args=[Tier.objects.get(name="Saptiva Free").pk]),

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from html import unescape
 
 import pytest
 
@@ -15,4 +16,5 @@ def now() -> datetime:
 
 def words(html: str) -> str:
     """What a page or mail says, white space as one."""
-    return re.sub(r"\s+", " ", re.sub(r"<style.*?</style>|<[^>]*>", " ", html, flags=re.DOTALL)).replace("\xa0", " ")
+    text = unescape(re.sub(r"<style.*?</style>|<[^>]*>", " ", html, flags=re.DOTALL))
+    return re.sub(r"\s+", " ", text).replace("\xa0", " ")

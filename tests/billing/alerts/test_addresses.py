@@ -159,7 +159,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
 
 
 def test_little_of_a_long_answer_is_read_and_none_of_it_is_kept_beyond() -> None:
-    with Receiver(text=b"x" * 10_000_000) as receiver:
+    with Receiver(answers=[200], text=b"x" * 10_000_000) as receiver:
         answer = post(here(receiver.port), b"{}", {}, hosts=["hooks.example.org"], lookup=to_us)
     assert 0 < len(answer.text) <= posting.READ
 

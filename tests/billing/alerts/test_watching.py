@@ -177,13 +177,15 @@ def test_slow_first_tokens_are_told_where_somebody_set_a_limit(red: Team, alice:
 MEXICO, PARIS = "America/Mexico_City", "Europe/Paris"
 
 
-def used_each_week(team: Team, key: ApiKey, now: datetime, weekly: list[int], today: int) -> None:
+def used_each_week(
+    team: Team, key: ApiKey, now: datetime, weekly: list[int], today: int, ago: timedelta = HOUR
+) -> None:
     zone = ZoneInfo(team.time_zone)
     ApiKey.objects.filter(pk=key.pk).update(created_at=now - 6 * WEEK)
     for week, number in enumerate(weekly, start=1):
         local = now.astimezone(zone).replace(tzinfo=None) - week * WEEK
-        tokens(team, number, at=local.replace(tzinfo=zone).astimezone(UTC) - HOUR, key_id=key.pk)
-    tokens(team, today, at=now - HOUR, key_id=key.pk)
+        tokens(team, number, at=local.replace(tzinfo=zone).astimezone(UTC) - ago, key_id=key.pk)
+    tokens(team, today, at=now - ago, key_id=key.pk)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ def test_past_weeks_are_those_of_the_teams_clock_also_over_a_change(alice: User,
     team = make_team("There", owner=alice, time_zone=zone)
     now = datetime(2026, 11, 2, 14, 0, tzinfo=UTC)  # the clocks of Paris went back on 25 October
     key = make_key(team).key
-    used_each_week(team, key, now, [100_000] * 4, 390_000)
+    used_each_week(team, key, now, [100_000] * 4, 390_000, ago=timedelta(hours=2, minutes=40))
     assert list(spikes(now=now)) == []
     tokens(team, 20_000, at=now - HOUR, key_id=key.pk)
     (found,) = spikes(now=now)
