@@ -14,12 +14,8 @@ from billing.alerts.letters import message_of, stop_url
 from billing.alerts.links import absolute, month_path, page_of
 from billing.alerts.month_figures import MonthFigures, Part, Spent, month_figures
 from billing.models import MonthReported, Unit
-<<<<<<< HEAD
-from billing.usage.captions import compact, money, percent, seconds, whole, zone_in_words
-from billing.usage.endings_captions import refusals_heading
-=======
 from billing.usage.captions import MILLION, compact, money, percent, seconds, whole, zone_in_words
->>>>>>> alerts
+from billing.usage.endings_captions import refusals_heading
 from billing.usage.exports import plain, write_csv
 from billing.usage.sums import Sums
 

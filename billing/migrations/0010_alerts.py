@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_dialects'),
-        ('billing', '0009_when_a_request_was_logged'),
+        ('billing', '0009_logged_when_and_embeddings'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
