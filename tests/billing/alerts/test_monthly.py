@@ -133,7 +133,7 @@ def test_only_the_teams_own_month_is_in_it(alice: User) -> None:
         at = datetime(2026, 9, 30, 18, minute, tzinfo=UTC)
         write_refusals([a_refusal(team.pk, at_ms=milliseconds(at)) for _ in range(count)])
     found = month_figures(team, OCTOBER)
-    assert sum(one.count for one in found.refused) == 5
+    assert found.refused.count == 5
     assert (found.total.tokens, found.before.tokens) == (110, 1)
     assert [day for day, _model, _sums in found.days] == [date(2026, 10, 1), date(2026, 10, 31)]
 
@@ -205,7 +205,7 @@ def test_the_mail_tells_figures_change_parts_budget_refusals_and_what_was_estima
         "€1.80",
         "The whole team",
         "3,000,000 of 4,000,000, 75%",
-        "1 call was refused: the key's limit of requests a minute.",
+        "most often: the key's limit of requests a minute",
         "17% of these tokens were counted or estimated here",
         "1 of 3",
     )
