@@ -10,6 +10,7 @@ from django.http import QueryDict
 from django.test import Client
 from django.urls import reverse
 from django.utils import formats, translation
+from django.utils.html import escape
 
 from accounts.models import Role, Team, User
 from billing.ledger import log as ledger
@@ -240,6 +241,32 @@ def test_a_running_period_is_compared_up_to_the_same_time_of_the_day(red: Team) 
     assert [place for place, sums in enumerate(report.buckets_before) if sums.requests] == [24, 29]
     assert usage(asked("period=30d&compare=off", Scope(red)), now=NOON).before.requests == 0
     assert asked("compare=off", Scope(red)).compared == Compared.NOT
+
+
+@pytest.mark.spec("S16")
+def test_names_are_text_wherever_they_stand(client: Client, alice: User, red: Team) -> None:
+    name = "<script>alert(1)</script>\"'&%s{}"
+    key = make_key(red, name=name[:90]).key
+    ledger.write([ended(red.pk, model=name, key_id=key.pk), ended(red.pk, model="x", key_id=key.pk)])
+    client.force_login(alice)
+    place = reverse("billing:usage", args=[red.slug])
+    for query in ("", "?group=key", f"?key={key.pk}&group=key", "?metric=requests&bucket=week"):
+        assert "<script>alert" not in page(client, place + query)
+    narrowed = page(client, href(page(client, place), html_of(name)))
+    assert (rows(narrowed), requests(narrowed)) == ([name], "1")
+
+
+def html_of(text: str) -> str:
+    return str(escape(text))
+
+
+def test_the_address_after_a_choice_keeps_what_is_not_as_usual(client: Client, alice: User, red: Team) -> None:
+    client.force_login(alice)
+    place = reverse("billing:usage", args=[red.slug])
+    sent = "?period=7d&first=2026-01-01&last=2026-01-31&compare=before&metric=tokens&group=key&origin=&bucket=&zone="
+    answer = client.get(place + sent, headers={"HX-Request": "true"})
+    assert answer.headers["HX-Push-Url"] == f"{place}?period=7d&group=key"
+    assert "HX-Push-Url" not in client.get(place + sent).headers
 
 
 def test_what_the_address_asks_for_in_vain_is_the_usual(red: Team) -> None:
