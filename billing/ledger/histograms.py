@@ -41,9 +41,8 @@ def percentile(packed: int, share: float) -> float | None:
     Off by less than GROWTH - 1 of the exact value, which is the one at place ⌈share · n⌉. Above the last bound, that
     bound. None: nothing was measured.
     """
-    held = list(counts(packed))
-    left = share * sum(count for _, count in held)
-    for bucket, count in held:
+    left = share * size(packed)
+    for bucket, count in counts(packed):
         if count >= left:
             low, above = _EDGES[bucket]
             return low + (above - 1 - low) * max(left, 1) / count
