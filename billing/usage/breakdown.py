@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from billing.usage import captions
+from billing.usage.axis_captions import day_said
 from billing.usage.buckets import Moment
 from billing.usage.figures import changed
 from billing.usage.links import Links
@@ -203,5 +204,5 @@ def _last(moment: Moment | None, report: Report) -> str:
     if isinstance(moment, datetime):
         local = moment.astimezone(report.period.zone)
         time = formats.time_format(local, "H:i")
-        return time if report.period.length == 1 else f"{formats.date_format(local, 'MONTH_DAY_FORMAT')} {time}"
-    return formats.date_format(moment, "MONTH_DAY_FORMAT")
+        return time if report.period.length == 1 else f"{day_said(local.date())} {time}"
+    return day_said(moment)

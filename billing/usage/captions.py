@@ -151,7 +151,7 @@ def zone_in_words(at: datetime, zone: str) -> str:
     offset = at.strftime("%z")
     hours, minutes = offset[:3], offset[3:]
     said = f"{hours[0]}{int(hours[1:])}" if minutes == "00" else f"{hours}:{minutes}"
-    return _("time of %(zone)s (UTC%(offset)s)") % {"zone": city(zone), "offset": said}
+    return _("%(zone)s time (UTC%(offset)s)") % {"zone": city(zone), "offset": said}
 
 
 def city(zone: str) -> str:

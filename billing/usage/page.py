@@ -1,12 +1,12 @@
 """What the usage page shows, whoever's usage it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext as _
 
-from billing.usage import axes, breakdown, captions, charts, filters
+from billing.usage import axis_captions, breakdown, captions, charts, filters
 from billing.usage.buckets import Moment, ends
 from billing.usage.comparing import shift
 from billing.usage.empty import first_day, why_empty
@@ -14,7 +14,7 @@ from billing.usage.figures import Figure, figures
 from billing.usage.forms import UsageForm
 from billing.usage.links import Links
 from billing.usage.periods import DAY
-from billing.usage.questions import Bucket, Group, Metric, Question
+from billing.usage.questions import Group, Metric, Question
 from billing.usage.refused import refused
 from billing.usage.reports import Report, amount, others, usage
 from billing.usage.sections import sections
@@ -53,7 +53,8 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
     report = usage(question, now=now, whole=False)
     offers = filters.offers(question)
     shown = _drawn(report, _hues(question.group, offers))
-    chart = _chart(report, shown, links)
+    columns = axis_captions.columns(question, report.moments, now=now)
+    chart = _chart(report, columns, shown, links)
     hues = {one.key: stack.hue for one, stack in zip(shown, chart.stacks, strict=True) if one.key}
     return {
         "form": form,
@@ -75,8 +76,8 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "chart": chart,
         "legend": [_legend(one, stack, report, links) for one, stack in zip(shown, chart.stacks, strict=True)],
         "columns": [one.name for one in shown],
-        "lines": _lines(report, shown, links),
-        "bucket_label": _bucket_label(question.bucket),
+        "lines": _lines(report, chart, columns, shown),
+        "bucket_label": axis_captions.first_head(question.bucket),
         "breakdown_title": captions.breakdown_title(question.group),
         "by_type": question.group == Group.TOKENS,
         "heads": breakdown.heads(report, links),
@@ -107,23 +108,19 @@ def _drawn(report: Report, hues: dict[str, int]) -> list[charts.Values]:
     return [*drawn, charts.Values(others(), "", rest)]
 
 
-def _chart(report: Report, shown: list[charts.Values], links: Links) -> charts.Chart:
+def _chart(report: Report, columns: list[charts.Column], shown: list[charts.Values], links: Links) -> charts.Chart:
     metric = report.metric
-    names, until = axes.names(report), ends(report.moments, report.period)
-    columns = [
-        charts.Column(
-            label,
-            name,
-            minor=minor,
-            reading=_reading(name, [(one.name, one.numbers[place]) for one in shown], metric),
-            href=_narrower(report, moment, end, links),
+    until = ends(report.moments, report.period)
+    pointed = [
+        replace(
+            column,
+            reading=_reading(column.title, [(one.name, one.numbers[place]) for one in shown], metric),
+            href=_narrower(moment, end, links),
         )
-        for place, ((label, minor), name, moment, end) in enumerate(
-            zip(axes.labels(report), names, report.moments, until, strict=True)
-        )
+        for place, (column, moment, end) in enumerate(zip(columns, report.moments, until, strict=True))
     ]
     return charts.stacked(
-        columns,
+        pointed,
         shown,
         running=report.running,
         write=lambda number, top: captions.scale_label(number, metric, top=top),
@@ -140,7 +137,7 @@ def _reading(name: str, parts: list[tuple[str, float]], metric: Metric) -> str:
     return "\n".join([f"{name} · {whole}", *told])
 
 
-def _narrower(report: Report, moment: Moment, end: Moment, links: Links) -> str:
+def _narrower(moment: Moment, end: Moment, links: Links) -> str:
     """A bar of days leads to these days; of an hour there is nothing narrower than the log."""
     if isinstance(moment, datetime) or isinstance(end, datetime):
         return ""
@@ -152,17 +149,16 @@ def _legend(one: charts.Values, stack: charts.Stack, report: Report, links: Link
     return Legend(one.name, stack.hue, links.narrowed(**{kind: one.key}) if kind and one.key else "")
 
 
-def _lines(report: Report, shown: list[charts.Values], links: Links) -> list[Line]:
+def _lines(report: Report, chart: charts.Chart, columns: list[charts.Column], shown: list[charts.Values]) -> list[Line]:
     metric = report.metric
-    until = ends(report.moments, report.period)
     return [
         Line(
-            name,
-            _narrower(report, moment, end, links),
+            column.title,
+            hit.href,
             tuple(captions.exact(one.numbers[place], metric) for one in shown),
             captions.exact(amount(report.buckets[place], metric), metric),
         )
-        for place, (name, moment, end) in enumerate(zip(axes.names(report), report.moments, until, strict=True))
+        for place, (column, hit) in enumerate(zip(columns, chart.hits, strict=True))
     ]
 
 
@@ -212,10 +208,6 @@ def _unreported(report: Report) -> str:
             words = {"type": label, "told": captions.whole(told), "all": captions.whole(total.requests)}
             said.append(_("Of %(all)s requests, %(told)s have a count of: %(type)s.") % words)
     return " ".join(said)
-
-
-def _bucket_label(bucket: Bucket) -> str:
-    return {Bucket.HOUR: _("Hour"), Bucket.DAY: _("Day"), Bucket.WEEK: _("Week"), Bucket.MONTH: _("Month")}[bucket]
 
 
 def _kept(links: Links) -> dict[str, list[tuple[str, object]]]:

@@ -184,9 +184,11 @@ def _page(request: HttpRequest, place: Place) -> HttpResponse:
         "base_url": settings.BASE_URL,
         "whole_team": place.scope == Scope(place.scope.team) and place.scope.team is not None,
     }
-    template = "billing/usage.html#report" if _wants_part(request) else "billing/usage.html"
-    response = render(request, template, found)
+    part = _wants_part(request)
+    response = render(request, "billing/usage.html#report" if part else "billing/usage.html", found)
     response["Vary"] = "HX-Request"
+    if part:  # a form sends all of its fields; the address keeps what is not as usual
+        response["HX-Push-Url"] = links.to()
     return response
 
 

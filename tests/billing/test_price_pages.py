@@ -73,7 +73,7 @@ def test_moments_are_the_platforms_and_the_page_says_so(operator: Client, settin
     assert add(operator, since=tomorrow.strftime("%Y-%m-%dT%H:%M")) == 302
     assert Price.objects.get().effective_from == tomorrow
     page = text(operator)
-    assert "Moments are in time of Mexico City (UTC-6)." in page
+    assert "Moments are in Mexico City time (UTC-6)." in page
     assert "08:30" in page
 
 

@@ -6,19 +6,23 @@ from html import unescape
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.db import connection
 from django.http import QueryDict
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import formats, translation
+from django.utils.html import escape
 
 from accounts.models import Role, Team, User
 from billing.ledger import log as ledger
 from billing.ledger import refusals
 from billing.usage import captions
+from billing.usage.buckets import moments
 from billing.usage.charts import Column, Values, hues, stacked
 from billing.usage.forms import UsageForm
 from billing.usage.periods import Period
-from billing.usage.questions import Bucket, Compared, Group, Metric, Question, Scope
+from billing.usage.questions import Bucket, Compared, Group, Metric, Question, Scope, address
 from billing.usage.reports import usage
 from tests.billing.traffic import PRICE, a_refusal, counts, ended, milliseconds
 from tests.factories import join, make_key, make_person, make_team
@@ -242,6 +246,32 @@ def test_a_running_period_is_compared_up_to_the_same_time_of_the_day(red: Team) 
     assert asked("compare=off", Scope(red)).compared == Compared.NOT
 
 
+@pytest.mark.spec("S16")
+def test_names_are_text_wherever_they_stand(client: Client, alice: User, red: Team) -> None:
+    name = "<script>alert(1)</script>\"'&%s{}"
+    key = make_key(red, name=name[:90]).key
+    ledger.write([ended(red.pk, model=name, key_id=key.pk), ended(red.pk, model="x", key_id=key.pk)])
+    client.force_login(alice)
+    place = reverse("billing:usage", args=[red.slug])
+    for query in ("", "?group=key", f"?key={key.pk}&group=key", "?metric=requests&bucket=week"):
+        assert "<script>alert" not in page(client, place + query)
+    narrowed = page(client, href(page(client, place), html_of(name)))
+    assert (rows(narrowed), requests(narrowed)) == ([name], "1")
+
+
+def html_of(text: str) -> str:
+    return str(escape(text))
+
+
+def test_the_address_after_a_choice_keeps_what_is_not_as_usual(client: Client, alice: User, red: Team) -> None:
+    client.force_login(alice)
+    place = reverse("billing:usage", args=[red.slug])
+    sent = "?period=7d&first=2026-01-01&last=2026-01-31&compare=before&metric=tokens&group=key&origin=&bucket=&zone="
+    answer = client.get(place + sent, headers={"HX-Request": "true"})
+    assert answer.headers["HX-Push-Url"] == f"{place}?period=7d&group=key"
+    assert "HX-Push-Url" not in client.get(place + sent).headers
+
+
 def test_what_the_address_asks_for_in_vain_is_the_usual(red: Team) -> None:
     usual = asked("", Scope(red))
     assert (usual.group, usual.metric, usual.bucket, usual.compared) == (
@@ -269,8 +299,6 @@ def test_what_the_address_asks_for_in_vain_is_the_usual(red: Team) -> None:
 def test_the_address_of_a_page_asks_the_same_again(red: Team, query: str) -> None:
     Team.objects.filter(pk=red.pk).update(time_zone="Europe/Paris")
     red.refresh_from_db()
-    from billing.usage.questions import address
-
     form = UsageForm(QueryDict(query), scope=Scope(red), now=NOON)
     question = form.question()
     assert asked(address(**form.state()), Scope(red)) == question
@@ -293,12 +321,7 @@ def test_empty_pages_say_why_and_what_to_do(client: Client, alice: User, red: Te
 
 
 @pytest.mark.parametrize("group", ["model", "key", "member", "outcome"])
-def test_a_year_takes_as_many_queries_as_a_day(
-    client: Client, alice: User, used: Team, group: str, django_assert_num_queries: object
-) -> None:
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
+def test_a_year_takes_as_many_queries_as_a_day(client: Client, alice: User, used: Team, group: str) -> None:
     client.force_login(alice)
     place = reverse("billing:usage", args=[used.slug]) + f"?group={group}"
     page(client, place)
@@ -309,7 +332,7 @@ def test_a_year_takes_as_many_queries_as_a_day(
         with CaptureQueriesContext(connection) as queries:
             page(client, place + query)
         counted.append(len(queries))
-    assert max(counted) - min(counted) <= 1  # the hours of a year's week are fetched when they are looked at
+    assert max(counted) - min(counted) <= 1  # hours are read from another table than days
 
 
 @pytest.mark.parametrize("language", ["en", "es", "fr"])
@@ -368,8 +391,6 @@ def test_a_chart_has_the_outline_of_what_it_is_compared_with_within_its_scale() 
 
 
 def test_months_and_weeks_begin_with_the_period_and_on_mondays() -> None:
-    from billing.usage.buckets import moments
-
     period = Period(date(2026, 10, 30), date(2026, 12, 2), UTC_ZONE)
     assert moments(period, Bucket.MONTH) == (date(2026, 10, 30), date(2026, 11, 1), date(2026, 12, 1))
     assert moments(period, Bucket.WEEK)[:3] == (date(2026, 10, 30), date(2026, 11, 2), date(2026, 11, 9))

@@ -12,6 +12,7 @@ from billing.ledger import log as ledger
 from tests.billing.traffic import PRICE, counts, ended, milliseconds
 from tests.browser.conftest import Visitor
 from tests.browser.steps import let_in
+from tests.factories import make_key
 from tests.server import LiveServer
 
 
@@ -101,3 +102,32 @@ def test_paper_has_the_tables_and_says_what_was_asked_and_when(
         "() => { let n = 0; window.print = () => n++; document.querySelector('[data-print]').click(); return n }"
     )
     assert printed == 1
+
+
+@pytest.mark.spec("S10")
+@pytest.mark.parametrize("width", [360, 1440])
+def test_all_four_pages_fit_their_screen_with_long_names_and_large_numbers(
+    visitor: Visitor, alice: User, used: Team, server: LiveServer, width: int
+) -> None:
+    key = make_key(used, name="a key with a name that somebody took care to make long enough").key
+    long = "nvidia/llama-3.3-nemotron-super-49b-v1.5-with-a-suffix-that-no-engine-needs:q8_0"
+    ledger.write([ended(used.pk, counts(12_345_678_901, 987_654_321), model=long, key_id=key.pk, price=PRICE)])
+    page = visitor(viewport={"width": width, "height": 800})
+    let_in(page, alice, server)
+    page.context.add_cookies([{"name": "language", "value": "fr", "url": server.url}])
+    team = reverse("billing:usage", args=[used.slug])
+    for address in (
+        team,
+        f"{team}?group=key&metric=cost&key={key.pk}",
+        f"{team}?group=tokens&period=7d",
+        f"{team}?group=outcome&period=custom&first=2026-01-01&last=2026-12-31&bucket=day",
+        f"{reverse('billing:my-usage')}?of={used.slug}",
+        reverse("billing:platform-usage"),
+        reverse("billing:key-report", args=[used.slug, key.pk]),
+    ):
+        response = page.goto(address)
+        assert response
+        sideways = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+        assert (address, response.status, sideways) == (address, 200, False)
+        page.locator("summary", has_text="Ajouter un filtre").click()
+        assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
