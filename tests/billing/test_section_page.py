@@ -108,6 +108,7 @@ def test_without_a_request_there_are_the_budget_and_what_was_refused(client: Cli
     present = [name for name in FIGURES if f'<figure class="fig" id="{name}"' in html]
     assert present == ["budget", "refused"]
     assert "1 call was refused; most often: " in figure(html, "refused")
+    assert html.count('<pattern id="q1"') == 1
 
 
 def test_a_long_period_fetches_its_week_when_it_is_looked_at(
