@@ -213,3 +213,14 @@ def test_a_credit_goes_down_with_what_is_spent_and_up_with_what_is_paid(madrid: 
     assert (found.left_now, found.first, len(found.days)) == (75, 27, 61)
     assert heading(found) == "€75.00 left of the credit"
     assert shown(found, name="c").table.rows[0].said.endswith(": before it began")
+
+
+def test_a_credit_below_nothing_is_used_up_and_drawn_all_the_same(madrid: Team, alice: User) -> None:
+    now = datetime.now(UTC)
+    top_up(team=madrid, amount=Decimal(1), by=alice)
+    correct(team=madrid, amount=Decimal(-3), by=alice)
+    found = only(madrid, now=now)
+    told = shown(found, name="c")
+    assert (found.left_now, told.heading) == (-2, "The credit is used up")
+    assert [mark.label for mark in told.plot.grid] == ["0"]
+    assert told.plot.words.now == "€0.00 left"

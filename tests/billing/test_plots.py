@@ -134,3 +134,4 @@ def test_a_budget_of_nothing_and_one_without_a_forecast_are_drawn_all_the_same()
     plot = burndown(DAYS, full=0.0, past=[], fan=[], paced=False, warning=None, words=Words(), write=plainly)
     assert (plot.past, plot.pace, plot.fan, plot.likely, plot.warning) == ("", "", "", "", "")
     assert plot.now == "M0.00 170.0h0"
+    assert plot.grid == (Mark("186.0", "190.0", "0"),)
