@@ -146,6 +146,14 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
     assert counted[0] == counted[2]
 
 
+def test_a_model_with_a_name_like_markup_is_shown_as_it_is_called(client: Client, bob: User, red: Team) -> None:
+    client.force_login(bob)
+    ledger.write([timed(red.pk, ttft_ms=90, duration_ms=800, model='<b onload="x">&')])
+    part = figure(page(client, red), "models-speed")
+    assert '<th scope="row">&lt;b onload=&quot;x&quot;&gt;&amp;</th>' in part
+    assert "<b onload" not in part
+
+
 def test_every_scope_has_its_own_figures(red: Team, blue: Team, traffic: None) -> None:
     ledger.write([ended(blue.pk, outcome="internal_error")])
     write([a_refusal(blue.pk, code="blues")])
