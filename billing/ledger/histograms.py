@@ -8,7 +8,6 @@ adds them bucket by bucket, which PostgreSQL's `numeric` does in C, in `sum()` a
 """
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from itertools import pairwise
 
 GROWTH = 2**0.25  # a bucket's upper bound by its lower one, but for rounding to whole milliseconds
@@ -21,10 +20,10 @@ BOUNDS: tuple[int, ...] = tuple(dict.fromkeys(round(2 ** (step / 4)) for step in
 _EDGES = tuple(pairwise((0, *BOUNDS, BOUNDS[-1] + 1)))
 
 
-def counts(packed: int | Decimal) -> Iterator[tuple[int, int]]:
+def counts(packed: int | str) -> Iterator[tuple[int, int]]:
     """The buckets that hold something, as (bucket, requests), lowest first.
 
-    A Decimal is read as PostgreSQL gave it. It must not be added to another: Python's would be rounded.
+    Text is the number as PostgreSQL writes it, which is quicker to read than to make a number of.
     """
     digits = str(packed)
     for bucket, end in enumerate(range(len(digits), 0, -DIGITS)):
@@ -33,12 +32,12 @@ def counts(packed: int | Decimal) -> Iterator[tuple[int, int]]:
             yield bucket, count
 
 
-def size(packed: int | Decimal) -> int:
+def size(packed: int | str) -> int:
     """Of how many requests it tells."""
     return sum(count for _, count in counts(packed))
 
 
-def percentiles(packed: int | Decimal, shares: Sequence[float]) -> list[float | None]:
+def percentiles(packed: int | str, shares: Sequence[float]) -> list[float | None]:
     """Milliseconds within which each share (0 to 1, rising) of the requests was done, interpolated inside one bucket.
 
     Off by less than GROWTH - 1 of the exact value, which is the one at place ⌈share · n⌉. Above the last bound, that
@@ -67,7 +66,7 @@ def percentile(packed: int, share: float) -> float | None:
     return percentiles(packed, (share,))[0]
 
 
-def total(packed: int | Decimal) -> float:
+def total(packed: int | str) -> float:
     """Milliseconds of all requests together, each taken to be in the middle of its bucket: off as a percentile is."""
     return sum(count * (_EDGES[bucket][0] + _EDGES[bucket][1] - 1) / 2 for bucket, count in counts(packed))
 

@@ -140,7 +140,7 @@ def _rounded(more: float, found: Burndown, spent: Decimal = Decimal(0)) -> str:
 
 
 def _plot(found: Burndown) -> Plot:
-    full = float(found.standing.budget.amount if not found.is_credit else max(found.left, default=Decimal(0)))
+    full = float(max(Decimal(0), *found.left) if found.is_credit else found.standing.budget.amount)
     now = found.today + found.elapsed
     past = [(float(found.first), float(found.left[0] + found.spent[0]))] if found.left else []
     past += [(min(found.first + place + 1.0, now), float(left)) for place, left in enumerate(found.left)]

@@ -186,12 +186,14 @@ def guessed(report: Report) -> str:
 
 
 def seconds(milliseconds: float) -> str:
-    """No more figures than an interpolated one has."""
+    """No more figures than an interpolated one has; the unit stays on the number's line."""
     if milliseconds < 1000:
-        return _("%s ms") % format_decimal(_two_figures(milliseconds), format="#,##0", locale=locale())
-    if milliseconds < 120_000:
-        return _("%s s") % format_decimal(_two_figures(milliseconds / 1000), format="#,##0.#", locale=locale())
-    return _("%s min") % format_decimal(_two_figures(milliseconds / 60_000), format="#,##0.#", locale=locale())
+        said = _("%s ms") % format_decimal(_two_figures(milliseconds), format="#,##0", locale=locale())
+    elif milliseconds < 120_000:
+        said = _("%s s") % format_decimal(_two_figures(milliseconds / 1000), format="#,##0.#", locale=locale())
+    else:
+        said = _("%s min") % format_decimal(_two_figures(milliseconds / 60_000), format="#,##0.#", locale=locale())
+    return said.replace(" ", "\u00a0")
 
 
 def _two_figures(number: float) -> float:

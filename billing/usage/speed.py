@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-from django.db.models import Case, IntegerField, Sum, Value, When
+from django.db.models import Case, IntegerField, Sum, TextField, Value, When
+from django.db.models.functions import Cast
 
 from billing.ledger.histograms import percentiles, size, total
 from billing.models import Outcome
@@ -16,7 +16,7 @@ from billing.usage.questions import Question
 from billing.usage.sums import Percentiles
 
 SHARES = (0.5, 0.95, 0.99)
-NOTHING = Decimal(0)
+NOTHING = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Speed:
 def speed(question: Question, begins: Sequence[Moment]) -> Speed:
     rows = used(question, begins)
     ttft, duration = [NOTHING] * len(begins), [NOTHING] * len(begins)
-    for place, first, whole in rows.values_list("place").annotate(first=Sum("ttft"), whole=Sum("duration")):
+    for place, first, whole in rows.values_list("place").annotate(first=_text("ttft"), whole=_text("duration")):
         ttft[place], duration[place] = first, whole
     models = _by_model(rows)
     return Speed(
@@ -61,8 +61,13 @@ def speed(question: Question, begins: Sequence[Moment]) -> Speed:
     )
 
 
-def read(packed: int | Decimal) -> Percentiles:
+def read(packed: int | str) -> Percentiles:
     return Percentiles(*percentiles(packed, SHARES))
+
+
+def _text(column: str) -> Cast:
+    """A sum of histograms, as text: see `billing.ledger.histograms.counts`."""
+    return Cast(Sum(column), TextField())
 
 
 @dataclass(slots=True)
@@ -79,7 +84,7 @@ def _by_model(rows: Any) -> dict[str, _Sums]:
     each: Iterable[tuple[Any, ...]] = (
         rows.annotate(answered=answered)
         .values_list("model", "answered")
-        .annotate(first=Sum("ttft"), whole=Sum("duration"), written=Sum("completion_tokens"))
+        .annotate(first=_text("ttft"), whole=_text("duration"), written=Sum("completion_tokens"))
     )
     for model, is_answered, first, whole, written in each:
         of_model = sums[model]

@@ -12,10 +12,10 @@ from django.utils import translation
 
 from accounts.models import ApiKey, Team, User
 from billing.budgets.credit import correct, top_up
-from billing.budgets.monthly import hold_accounts, recount, set_budget
+from billing.budgets.monthly import budgets_of, hold_accounts, recount, set_budget
 from billing.ledger import log as ledger
 from billing.models import Budget, BudgetAccount, CreditEntry, Unit
-from billing.usage.burndown import Burndown, burndowns
+from billing.usage.burndown import Burndown, burndowns, months
 from billing.usage.burndown_captions import description, heading, shown
 from billing.usage.periods import DAY, midnight
 from billing.usage.questions import Scope
@@ -182,6 +182,21 @@ def test_a_key_and_a_member_see_their_own_budget_and_spending(madrid: Team) -> N
     assert burndowns(Scope(None), now=NOON) == []
 
 
+def test_budgets_that_are_read_together_have_each_its_own_spending(madrid: Team) -> None:
+    bob = make_person("Bob")
+    join(madrid, bob)
+    keys = [make_key(madrid).key for _ in range(2)]
+    for place, key in enumerate(keys):
+        spend(madrid, evenly(100 + place), key_id=key.pk)
+        budget(madrid, 5000, key=key)
+    spend(madrid, evenly(7), member_id=bob.pk, origin="chat")
+    budget(madrid, 5000, member=bob)
+    budget(madrid, 5000)
+    found = months(budgets_of(madrid, now=NOON), team=madrid, now=NOON)
+    assert [sum(one.spent) for one in found] == [one.standing.spent for one in found]
+    assert sorted(sum(one.spent) for one in found) == [19 * 7, 19 * 100, 19 * 101, 19 * 208]
+
+
 def test_a_credit_goes_down_with_what_is_spent_and_up_with_what_is_paid(madrid: Team, alice: User) -> None:
     now = datetime.now(UTC)
     ledger.write([ended(madrid.pk, at_ms=milliseconds(now - timedelta(days=2)))])
@@ -198,3 +213,14 @@ def test_a_credit_goes_down_with_what_is_spent_and_up_with_what_is_paid(madrid: 
     assert (found.left_now, found.first, len(found.days)) == (75, 27, 61)
     assert heading(found) == "€75.00 left of the credit"
     assert shown(found, name="c").table.rows[0].said.endswith(": before it began")
+
+
+def test_a_credit_below_nothing_is_used_up_and_drawn_all_the_same(madrid: Team, alice: User) -> None:
+    now = datetime.now(UTC)
+    top_up(team=madrid, amount=Decimal(1), by=alice)
+    correct(team=madrid, amount=Decimal(-3), by=alice)
+    found = only(madrid, now=now)
+    told = shown(found, name="c")
+    assert (found.left_now, told.heading) == (-2, "The credit is used up")
+    assert [mark.label for mark in told.plot.grid] == ["0"]
+    assert told.plot.words.now == "€0.00 left"

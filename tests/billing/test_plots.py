@@ -103,6 +103,7 @@ def test_a_week_is_drawn_in_rows_of_hours() -> None:
     plot = heat(counts, ["mo", "tu", "we", "th", "fr", "sa", "su"], [["said"] * 24] * 7)
     cell = plot.rows[1].cells[9]
     assert (cell.x, cell.level, cell.title) == ("37.50%", 5, "said")
+    assert cell.markup == '<rect class="cell h5" x="37.50%"><title>said</title></rect>'
     assert {other.level for row in plot.rows for other in row.cells if other is not cell} == {0}
     assert (plot.rows[1].label, plot.rows[1].y, plot.rows[1].text_at, plot.plot) == ("tu", "22", "37", 154)
     assert plot.bounds == (2, 4, 6, 8, 10)
@@ -134,3 +135,4 @@ def test_a_budget_of_nothing_and_one_without_a_forecast_are_drawn_all_the_same()
     plot = burndown(DAYS, full=0.0, past=[], fan=[], paced=False, warning=None, words=Words(), write=plainly)
     assert (plot.past, plot.pace, plot.fan, plot.likely, plot.warning) == ("", "", "", "", "")
     assert plot.now == "M0.00 170.0h0"
+    assert plot.grid == (Mark("186.0", "190.0", "0"),)

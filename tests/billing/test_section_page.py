@@ -108,6 +108,7 @@ def test_without_a_request_there_are_the_budget_and_what_was_refused(client: Cli
     present = [name for name in FIGURES if f'<figure class="fig" id="{name}"' in html]
     assert present == ["budget", "refused"]
     assert "1 call was refused; most often: " in figure(html, "refused")
+    assert html.count('<pattern id="q1"') == 1
 
 
 def test_a_long_period_fetches_its_week_when_it_is_looked_at(
@@ -143,6 +144,14 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
             asked(Scope(red), query[1:])
         counted.append(len(queries))
     assert counted[0] == counted[2]
+
+
+def test_a_model_with_a_name_like_markup_is_shown_as_it_is_called(client: Client, bob: User, red: Team) -> None:
+    client.force_login(bob)
+    ledger.write([timed(red.pk, ttft_ms=90, duration_ms=800, model='<b onload="x">&')])
+    part = figure(page(client, red), "models-speed")
+    assert '<th scope="row">&lt;b onload=&quot;x&quot;&gt;&amp;</th>' in part
+    assert "<b onload" not in part
 
 
 def test_every_scope_has_its_own_figures(red: Team, blue: Team, traffic: None) -> None:

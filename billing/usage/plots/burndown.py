@@ -90,7 +90,10 @@ def burndown(
         top=TOP,
         plot=FULL + BELOW,
         days=days,
-        grid=tuple(_mark(part * full, TOP + y(part * full), write, top=part == 1) for part in (1, 0.5, 0)),
+        grid=tuple(
+            _mark(part * full, TOP + y(part * full), write, top=part == 1)
+            for part in ((1, 0.5, 0) if full > 0 else (0,))
+        ),
         base=px(TOP + FULL),
         base_text_at=px(TOP + FULL - 5),
         axis_at=str(TOP + FULL + BELOW),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from math import ceil
 
 from billing.usage.plots.scales import percent
@@ -18,6 +19,11 @@ class Cell:
     x: str
     level: int
     title: str
+
+    @property
+    def markup(self) -> str:
+        """The cell as it stands in the page, its title escaped: there are 168 of them."""
+        return f'<rect class="cell h{self.level}" x="{self.x}"><title>{escape(self.title)}</title></rect>'
 
 
 @dataclass(frozen=True, slots=True)
