@@ -45,7 +45,7 @@ check: .venv/.dev ## style, types, walls between the rooms, migrations, settings
 	@$(BIN)/python -m tests.catalogues
 
 bench: .venv/.dev .venv-litellm/.ready ## every benchmark in bench/ but the year, with its calibrator
-	@for name in spool ledger limits budget start serve gateway latency accounting away litellm; do \
+	@for name in spool ledger limits budget export start serve gateway latency accounting away litellm; do \
 		echo "== $$name"; $(BIN)/python -m bench.$$name || exit 1; done
 
 lock: .venv/.dev ## renew the locks from pyproject.toml and each requirements.in

@@ -8,6 +8,8 @@ import sys
 import time
 from decimal import Decimal
 
+from psycopg import sql
+
 from bench.scratch import scratch
 from billing.ids import new_request
 from billing.records import Counts, Ended, Final, Start, UnitPrices
@@ -34,6 +36,7 @@ def main(total: int, batch: int = 5000) -> None:
     from accounts.models import Team
     from billing.ledger import log as ledger
     from billing.ledger.partitions import ensure_partitions
+    from billing.ledger.rows import COLUMNS
     from billing.ledger.rows import row as row_of
 
     team = Team.objects.create(slug=f"bench-{time.time_ns()}", name="Bench", time_zone="Europe/Paris")
@@ -44,7 +47,7 @@ def main(total: int, batch: int = 5000) -> None:
     began = time.perf_counter()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE bare (LIKE billing_usage) ON COMMIT DROP")
-        with cursor.copy("COPY bare FROM STDIN") as copy:
+        with cursor.copy(sql.SQL("COPY bare ({}) FROM STDIN").format(COLUMNS)) as copy:
             for row in map(row_of, rows):
                 copy.write_row(row)
     bare = time.perf_counter() - began

@@ -18,6 +18,8 @@ from functools import partial
 from statistics import median
 from zoneinfo import ZoneInfo
 
+from psycopg import sql
+
 from bench.filled import fill
 from bench.ledger import ended
 from bench.scratch import scratch
@@ -114,11 +116,12 @@ class Rate:
 def copy(rows: list[Ended]) -> None:
     from django.db import connection, transaction
 
+    from billing.ledger.rows import COLUMNS
     from billing.ledger.rows import row as row_of
 
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE bare (LIKE billing_usage) ON COMMIT DROP")
-        with cursor.copy("COPY bare FROM STDIN") as copying:
+        with cursor.copy(sql.SQL("COPY bare ({}) FROM STDIN").format(COLUMNS)) as copying:
             for row in map(row_of, rows):
                 copying.write_row(row)
 

@@ -11,8 +11,9 @@ from django.utils.safestring import SafeString
 from django.utils.text import slugify
 
 from gateway.openapi import BEARER, document, examples, this_installation
+from gateway.openapi.organization import ADMIN
 from gateway.openapi.paths import EVENTS, JSON
-from gateway.samples import coded, coloured, curl, laid_out
+from gateway.samples import ADMIN_KEY, KEY, coded, coloured, curl, laid_out
 
 type Json = dict[str, Any]
 
@@ -131,10 +132,27 @@ def _endpoint(described: Json, path: str, method: str, operation: Json, model: s
         ],
         answer=list(_fields(described, answered["schema"], set(), values=False)),
         note=coded(_resolved(described, asked["schema"])["description"]) if asked else SafeString(),
-        request=curl(place, body, signed=operation.get("security") != []),
+        request=curl(place, body, key=_key(operation), query=_query(operation)),
         example=coloured(laid_out(json.dumps(example))) if example else SafeString(),
         statuses=[status for status in operation["responses"] if status != "200"],
     )
+
+
+def _key(operation: Json) -> str:
+    """The variable that a command takes its key from; empty where it needs none."""
+    signed: list[Json] | None = operation.get("security")
+    if signed is None:
+        return KEY
+    return ADMIN_KEY if {ADMIN: []} in signed else ""
+
+
+def _query(operation: Json) -> Json:
+    """What must stand in the address, by example."""
+    return {
+        given["name"]: given["example"]
+        for given in operation.get("parameters", [])
+        if given["in"] == "query" and given["required"]
+    }
 
 
 def _example(content: Json, model: str) -> Json | None:

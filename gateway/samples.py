@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +17,7 @@ from gateway.trial import Tried
 type Json = dict[str, Any]
 
 KEY = "$TERTULIA_API_KEY"  # as the page of a new key writes it for .env
+ADMIN_KEY = "$TERTULIA_ADMIN_KEY"
 SHOWN = 20_000  # characters of an answer that was tried
 TOLD = ("x-request-id", "backend", "x-tertulia-ignored", "retry-after")  # headers of it
 _NUMBERS = re.compile(r"\[\s+([-+.,\deE\s]*?)\s+\]")  # numbers in a list, a line each
@@ -57,11 +58,15 @@ def outcome(tried: Tried, path: str, body: Json) -> Outcome:
     )
 
 
-def curl(path: str, body: Json | None = None, *, signed: bool = True) -> SafeString:
-    """The request as a command, the key left to the environment."""
-    lines = [format_html('<span class="f">curl</span> {}{}', settings.BASE_URL, path)]
-    if signed:
-        lines.append(format_html('-H <span class="s">"Authorization: Bearer {}"</span>', KEY))
+def curl(
+    path: str, body: Json | None = None, *, key: str = KEY, query: Mapping[str, object] | None = None
+) -> SafeString:
+    """The request as a command, the key left to the environment; without one it is not signed."""
+    lines = [format_html('<span class="f">curl</span> {}{}{}', "-G " if query else "", settings.BASE_URL, path)]
+    if key:
+        lines.append(format_html('-H <span class="s">"Authorization: Bearer {}"</span>', key))
+    if query:
+        lines += [format_html("-d {}={}", name, value) for name, value in query.items()]
     if body is not None:
         lines.append(format_html('-H <span class="s">"Content-Type: {}"</span>', JSON))
         quoted = json.dumps(body, ensure_ascii=False, indent=2).replace("'", "'\\''")

@@ -138,7 +138,7 @@ def lead(entries: int | None, days: str, zone: str) -> str:
     if entries is None:
         return _("%(days)s, %(zone)s, newest first.") % {"days": days, "zone": zone}
     count = ngettext("%s request", "%s requests", entries) % captions.whole(entries)
-    return _("%(count)s, %(days)s, %(zone)s, newest first.") % {"count": count, "days": days, "zone": zone}
+    return _("%(days)s, %(zone)s: %(count)s, newest first.") % {"count": count, "days": days, "zone": zone}
 
 
 def _cost(amount: Decimal, *, signed: bool) -> str:

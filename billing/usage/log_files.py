@@ -4,8 +4,9 @@ A file is made a portion at a time, each a statement of its own and some thousan
 transaction and no connection is held while a slow reader takes his time, and who leaves ends it: nothing more is asked.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +23,7 @@ from billing.usage.log import QUARTER, booked_within, conditions
 from billing.usage.questions import Question, quarters
 
 PORTION = 10_000  # rows, about: two or three megabytes
+AT_ONCE = 2  # portions made at the same time: the database's threads are there for other calls too
 
 
 class Form(StrEnum):
@@ -90,11 +92,19 @@ async def lines_async(question: Question, form: Form) -> AsyncIterator[bytes]:
     """The same for the event loop: each portion is made in a thread, once the one before was taken."""
     yield _head(form)
     began = False
-    for part in await in_database(_parts, question):
-        if portion := await in_database(_copied, question, form, part):
+    for part in await _in_turn(_parts, question):
+        if portion := await _in_turn(_copied, question, form, part):
             yield _joined(portion, form, first=not began)
             began = True
     yield _foot(form)
+
+
+_places = asyncio.Semaphore(AT_ONCE)
+
+
+async def _in_turn[**P, R](work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async with _places:
+        return await in_database(work, *args, **kwargs)
 
 
 def records(question: Question) -> Iterator[dict[str, Any]]:

@@ -14,11 +14,13 @@ from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext as _
 
+from accounts import admin_keys
 from accounts.keys import CHECK_LENGTH, PATTERN, RANDOM_LENGTH
 from gateway.dialects import DIALECTS, Dialect
 from gateway.errors import BadRequest
 from gateway.openapi.answers import answer_schemas
 from gateway.openapi.failures import failures, headers
+from gateway.openapi.organization import ADMIN, admin_scheme, organization_schemas
 from gateway.openapi.paths import paths
 from gateway.openapi.requests import request_schemas
 from gateway.schemas import MAX_DEPTH, MAX_MESSAGES, MAX_PARTS
@@ -67,10 +69,10 @@ def document(here: Installation) -> Json:
         "security": [{BEARER: []}],
         "paths": paths(),
         "components": {
-            "schemas": request_schemas(fetches=here.fetches) | answer_schemas(),
+            "schemas": request_schemas(fetches=here.fetches) | answer_schemas() | organization_schemas(),
             "responses": failures(),
             "headers": headers(),
-            "securitySchemes": {BEARER: _bearer()},
+            "securitySchemes": {BEARER: _bearer(), ADMIN: admin_scheme(admin_keys.PATTERN)},
         },
         "x-tertulia-dialects": _dialects(),
         "x-tertulia-limits": _limits(here.max_body),

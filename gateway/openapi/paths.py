@@ -9,6 +9,7 @@ from gateway.allowances import RATES
 from gateway.idempotency import LONGEST, NAME
 from gateway.openapi import examples
 from gateway.openapi.failures import responses
+from gateway.openapi.organization import organization_operations
 from gateway.openapi.requests import ref
 
 type Json = dict[str, Any]
@@ -26,6 +27,7 @@ def paths() -> Json:
         "/v1/models": {"get": _models()},
         "/v1/models/{model}": {"get": _model()},
         "/v1/usage": {"get": _usage()},
+        **{path: {"get": _report(*parts)} for path, parts in organization_operations().items()},
         "/v1/openapi.json": {"get": _openapi()},
     }
 
@@ -115,6 +117,11 @@ def _usage() -> Json:
         "responses": _found(_json(ref("UsageReport"), {"usage": examples.USAGE}), engine=False)
         | responses(401, 500, 503),
     }
+
+
+def _report(operation: Json, schema: str, example: Json) -> Json:
+    answer = _found(_json(ref(schema), {"page": example}), engine=False)
+    return {**operation, "responses": answer | responses(400, 401, 500, 503)}
 
 
 def _openapi() -> Json:

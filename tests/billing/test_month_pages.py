@@ -4,7 +4,7 @@ import csv
 import io
 import random
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -76,6 +76,19 @@ def test_a_months_sums_are_those_of_its_page_its_log_and_its_statement(client: C
         assert {row["state"] for row in statement} <= {"closed" if month.is_closed else "open"}
         late = UsageRecord.objects.filter(team=team, booked_at=period.begin, at__lt=period.begin).count()
         assert month.late == Late(late, sum(line["corrects"] is not None for line in lines))
+
+
+def test_a_year_has_its_first_and_its_last_instant_and_no_other(team: Team) -> None:
+    zone = ZoneInfo(team.time_zone)
+    begin, end = (datetime(year, 1, 1, tzinfo=zone) for year in (2025, 2026))
+    instant = timedelta(milliseconds=1)
+    at = [begin - instant, begin, datetime(2025, 10, 31, 23, 59, 59, tzinfo=zone), end - instant, end]
+    ledger.write([ended(team.pk, at_ms=milliseconds(moment)) for moment in at])
+    found = {month.first: month.sums.requests for month in months_of(team, 2025, now=NOW)}
+    assert {first: count for first, count in found.items() if count} == {
+        date(2025, 1, 1): 1, date(2025, 10, 1): 1, date(2025, 12, 1): 1,
+    }  # fmt: skip
+    assert len(found) == 12
 
 
 def test_months_begin_with_the_first_use_and_end_with_now(red: Team) -> None:

@@ -7,12 +7,14 @@ the tests' database and server.
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import Team, User
@@ -121,6 +123,13 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "request": reverse(
             "billing:request", args=[UsageRecord.objects.filter(team=red, origin="api").latest("at").id]
         ),
+        "log": reverse("billing:log", args=[red.slug]),
+        "log-request": reverse(
+            "billing:log-request", args=[red.slug, UsageRecord.objects.filter(team=red, origin="api").latest("at").id]
+        ),
+        "months": reverse("billing:months", args=[red.slug]),
+        "month": reverse("billing:month", args=[red.slug, *last_month()]),
+        "admin-keys": reverse("accounts:admin-keys", args=[red.slug]),
         "find-request": reverse("billing:find-request"),
         "profile": reverse("accounts:profile"),
         "second-factor": reverse("mfa_index"),
@@ -146,6 +155,11 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
             take(page, "menu", width, theme)
             take_an_answer(page, width, theme)
     take_the_door(page)
+
+
+def last_month() -> tuple[int, int]:
+    day = timezone.now().replace(day=1) - timedelta(days=1)
+    return day.year, day.month
 
 
 def take_an_answer(page: Page, width: int, theme: str) -> None:

@@ -4,18 +4,23 @@ from decimal import Decimal
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from accounts.models import Team, User
 from billing.budgets.credit import top_up
 from billing.budgets.monthly import set_budget
+from billing.ledger import log as ledger
+from billing.ledger import refusals
 from billing.limits.tiers import add_tier, give_tier, limit_key
 from billing.limits.windows import Bounds
 from billing.models import Tier, Unit
+from billing.records import Counts, Ended
 from gateway.models import Engine, ServedModel
+from tests.billing.traffic import PRICE, a_refusal, ended
 from tests.browser.conftest import Visitor
 from tests.browser.steps import create_key, let_in
-from tests.factories import make_key
+from tests.factories import make_key, make_team
 from tests.server import LiveServer
 
 PHONE = {"width": 360, "height": 740}
@@ -25,6 +30,8 @@ ACCOUNT = ["account_email", "account_change_password", "mfa_index", "usersession
 def addresses(team: Team) -> list[str]:
     of_team = ["console:team-home", "accounts:keys", "console:team-settings", "console:new-key", "billing:usage"]
     of_team += ["gateway:models", "gateway:team-in-use", "billing:limits", "billing:budget"]
+    of_team += ["gateway:models", "billing:limits", "billing:budget", "billing:log", "billing:months"]
+    of_team += ["accounts:admin-keys"]
     key = make_key(team).key
     bounds = Bounds(requests_per_minute=600, tokens_per_day=1_000_000_000, output_tokens_per_hour=1_000_000)
     limit_key(key=key, bounds=bounds, by=None)
@@ -34,9 +41,20 @@ def addresses(team: Team) -> list[str]:
     set_budget(team=team, unit=Unit.MONEY, amount=Decimal("1234567.89"), hard=False, by=None)
     top_up(team=team, amount=Decimal("1234567.89"), by=None, note="Invoice 2026-1103")
     model = ServedModel.objects.order_by("pk")[0]
+    other = make_team("Long names", owner=team.memberships.get().user)
+    ledger.write([call := a_long_call(other)])
+    refusals.write([refused := a_refusal(other.pk, key_name=call.start.key_name, model=call.start.model)])
+    now = timezone.now()
     return [
         *(reverse(name, args=[team.slug]) for name in of_team),
         reverse("billing:key-limits", args=[team.slug, key.pk]),
+        reverse("billing:log", args=[other.slug]),
+        reverse("billing:log", args=[other.slug]) + f"?show=refused&model={call.start.model}",
+        reverse("billing:log-request", args=[other.slug, call.start.id]),
+        reverse("billing:log-request", args=[other.slug, refused.id]),
+        reverse("billing:month", args=[other.slug, now.year, now.month]),
+        reverse("billing:reopen-month", args=[other.slug, now.year, now.month]),
+        reverse("accounts:platform-keys"),
         reverse("billing:tiers"),
         reverse("billing:tier", args=[tier.pk]),
         reverse("billing:remove-tier", args=[tier.pk]),
@@ -56,6 +74,13 @@ def addresses(team: Team) -> list[str]:
         reverse("gateway:model", args=[model.pk]),
         *map(reverse, ACCOUNT),
     ]
+
+
+def a_long_call(team: Team) -> Ended:
+    """One whose names and numbers take as much room as any."""
+    used = Counts(9_999_999, 9_999_999, "estimated", "estimated", 9_999_999, 9_999_999)
+    names = {"model": "m" * 200, "key_id": 1, "key_name": "k" * 100, "member_name": "p" * 100, "end_user": "u" * 256}
+    return ended(team.pk, used, price=PRICE, outcome="upstream_timeout", client_request_id="c" * 200, **names)
 
 
 def scrolls_sideways(page: Page) -> bool:

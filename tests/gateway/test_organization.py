@@ -10,6 +10,7 @@ import httpx
 import openai
 import pytest
 from django.utils import timezone
+from jsonschema_rs import Draft202012Validator
 
 from accounts.admin_keys import issue_admin_key, revoke_admin_key
 from accounts.models import AuditEntry, Membership, Role, Team, User
@@ -17,6 +18,9 @@ from accounts.teams import add_member
 from billing.ledger import log as ledger
 from billing.models import UsageRecord
 from billing.records import Counts
+from gateway.openapi import in_english
+from gateway.openapi.organization import BUCKETS
+from gateway.organization import REPORTS
 from tests.billing.traffic import PRICE, counts, ended, milliseconds, random_traffic
 from tests.factories import make_key, make_person
 from tests.gateway.conftest import Api
@@ -291,3 +295,18 @@ def test_days_of_a_leap_year_and_of_nothing_have_their_buckets(api: Api, admin: 
     ]  # fmt: skip
     assert page["has_more"]
     assert page["next_page"] == f"page_{seconds(datetime(2024, 3, 2, tzinfo=UTC))}"
+
+
+def test_the_answers_are_what_the_document_says(api: Api, red: Team, traffic: list[UsageRecord], platform: str) -> None:
+    described = in_english()
+    for name, report in REPORTS.items():
+        operation = described["paths"][f"/v1/organization/{name}"]["get"]
+        schema = {**operation["responses"]["200"]["content"]["application/json"]["schema"]}
+        page = told(api, platform, name, group_by="project_id,api_key_id", limit=31)
+        assert results(page)
+        Draft202012Validator({**schema, "components": described["components"]}).validate(page)
+        example = operation["responses"]["200"]["content"]["application/json"]["examples"]["page"]["value"]
+        assert results(page)[0].keys() == results(example)[0].keys()
+        assert BUCKETS[name] == tuple(map(str, report.limits["1d"]))
+        given = {parameter["name"] for parameter in operation["parameters"]}
+        assert {"start_time", "end_time", "bucket_width", "group_by", "limit", "page"} <= given
