@@ -61,8 +61,7 @@ def state_said(standing: Standing) -> StateSaid:
     state, since = standing.state, standing.since
     if state is None or since is None:
         return StateSaid("off", _("Not known"), "")
-    said = _("since %s") % moment(since) if state != Health.WORKS else ""
-    return StateSaid(LOOKS[state], str(state.label), said)
+    return StateSaid(LOOKS[state], str(state.label), _("since %s") % moment(since))
 
 
 def heading(report: Report) -> str:
