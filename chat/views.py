@@ -126,10 +126,13 @@ def _frame(user: User) -> dict[str, Any]:
 
 
 def _picker(user: User, team: Team | None, chosen: str) -> dict[str, Any]:
-    """The models to choose from, and the one chosen: what was used before if it is still there, else the first."""
+    """The models to choose from, and the one chosen: what was used before if it is still there, else the first.
+
+    Deprecated ones stand last: nobody new should begin with one.
+    """
     if team is None:
         return {"models": [], "chosen": ""}
-    offered = models_for(chat_caller(user, team))
+    offered = sorted(models_for(chat_caller(user, team)), key=lambda model: model.retires_on is not None)
     ids = [model.public_id for model in offered]
     renamed = [model.public_id for model in offered if chosen in model.aliases]
     return {"models": offered, "chosen": chosen if chosen in ids else next(iter(renamed + ids), "")}

@@ -11,7 +11,7 @@ from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from billing.usage.captions import locale, percent, seconds, whole
+from billing.usage.captions import locale, percent, seconds, whole, zone_in_words
 from gateway.availability.report import ModelStatus, Report
 from gateway.availability.speed import Speed, board
 from gateway.availability.standings import DAY, Standing, Stretch, standings
@@ -61,8 +61,7 @@ def state_said(standing: Standing) -> StateSaid:
     state, since = standing.state, standing.since
     if state is None or since is None:
         return StateSaid("off", _("Not known"), "")
-    said = _("since %s") % moment(since) if state != Health.WORKS else ""
-    return StateSaid(LOOKS[state], str(state.label), said)
+    return StateSaid(LOOKS[state], str(state.label), _("since %s") % moment(since))
 
 
 def heading(report: Report) -> str:
@@ -199,6 +198,11 @@ def length(total: float) -> str:
 def moment(at: datetime) -> str:
     local = at.astimezone(ZoneInfo(settings.TIME_ZONE))
     return f"{formats.date_format(local, 'SHORT_DATE_FORMAT')} {formats.time_format(local, 'H:i')}"
+
+
+def zone(at: datetime) -> str:
+    """Of all times that are told, but for days, which are UTC's."""
+    return zone_in_words(at.astimezone(ZoneInfo(settings.TIME_ZONE)), settings.TIME_ZONE)
 
 
 def _when(stretch: Stretch) -> str:

@@ -25,7 +25,7 @@ def status(request: HttpRequest) -> HttpResponse:
     context = {
         "report": report,
         "heading": captions.heading(report),
-        "read_at": captions.moment(report.at),
+        "read_at": f"{captions.moment(report.at)}, {captions.zone(report.at)}",
         "platform": {"said": state, "strip": captions.strip_of_days(report.platform)},
         "platform_share": captions.availability(report.platform.whole),
         "rows": [_row(one) for one in report.models],

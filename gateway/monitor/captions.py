@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from billing.alarms import LATE
-from billing.usage.captions import decimal, percent, seconds, whole
+from billing.usage.captions import decimal, percent, seconds, whole, zone_in_words
 from billing.usage.charts import Spark, spark
 from gateway.monitor.board import EngineNow, ModelNow, Picture, Rates
 from gateway.monitor.pulse import Told
@@ -68,7 +68,7 @@ class Words:
 def words(picture: Picture) -> Words:
     return Words(
         verdict=verdict(picture),
-        read_at=Cell("read-at", _("As of %s.") % clock(picture.at)),
+        read_at=Cell("read-at", _("As of %s.") % f"{clock(picture.at)}, {zone(picture.at)}"),
         figures=tuple(_figures(picture)),
         models=tuple(_model(f"m{place}", one) for place, one in enumerate(picture.models)),
         engines=tuple(_engine(f"e{place}", one, len(picture.processes)) for place, one in enumerate(picture.engines)),
@@ -236,6 +236,11 @@ def number(value: float) -> str:
 def clock(at: datetime) -> str:
     """The time of day in the installation's zone."""
     return formats.time_format(at.astimezone(ZoneInfo(settings.TIME_ZONE)), "H:i:s")
+
+
+def zone(at: datetime) -> str:
+    """Of all times on the page."""
+    return zone_in_words(at.astimezone(ZoneInfo(settings.TIME_ZONE)), settings.TIME_ZONE)
 
 
 def moment(at: datetime) -> str:

@@ -19,7 +19,7 @@ from django.conf import settings
 from accounts.models import User
 from accounts.sessions import Watch
 from gateway.monitor.screen import Screen
-from gateway.monitor.watching import watchers
+from gateway.monitor.watching import Page, watchers
 
 # As the chat's codes: pages come back after TOO_SLOW and FAILED.
 SIGNED_OUT, NOT_YOURS, TOO_SLOW, NOT_OURS, FAILED, TOO_MANY = 4401, 4404, 4408, 4400, 4500, 4429
@@ -37,7 +37,7 @@ class MonitorConsumer(AsyncWebsocketConsumer):
         self._tasks: set[asyncio.Task[None]] = set()
         self._showing: asyncio.Task[None] | None = None
         self._closed = False
-        self._held = False
+        self._page: Page | None = None
         self._sent_at: float | None = None  # of the frame that the page has not taken yet
         self._begin = True
 
@@ -57,19 +57,22 @@ class MonitorConsumer(AsyncWebsocketConsumer):
             await self._leave(TOO_MANY)
         else:
             watch = Watch(self.scope["session"].session_key or "", user.pk)
-            self._showing = self._keep(self._show(watch))
+            # Begun at once, so that the next one who asks for room finds it taken.
+            loop = asyncio.get_running_loop()
+            self._showing = asyncio.Task(self._show(watch), loop=loop, name="monitor page", eager_start=True)
             self._showing.add_done_callback(self._stopped_showing)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if self._closed:
+        if self._closed or self._page is None:
             return
         match _said(text_data):
             case "ack":
                 self._sent_at = None
-            case "hold":
-                self._held = True
+            case "hold":  # what is on its way it drops, and is told everything when it goes on
+                self._page.held, self._sent_at = True, None
             case "go":
-                self._held, self._begin, self._sent_at = False, True, None
+                self._begin, self._sent_at = True, None
+                watchers.goes_on(self._page)
             case _:
                 await self._leave(NOT_OURS)
 
@@ -82,13 +85,14 @@ class MonitorConsumer(AsyncWebsocketConsumer):
         language = _language(self.scope.get("query_string", b""))
         screen = Screen(language)
         with watchers.watching(watch, leave=self._not_welcome, fail=self._failed) as page:
+            self._page = page
             while not self._closed:
                 await page.changed.wait()
                 page.changed.clear()
                 if self._sent_at is not None:
                     if time.monotonic() - self._sent_at > STUCK_SECONDS:
                         await self._leave(TOO_SLOW)
-                elif not self._held:
+                elif not page.held:
                     screen = await self._send_news(screen, language)
 
     async def _send_news(self, screen: Screen, language: str) -> Screen:

@@ -148,12 +148,13 @@ class Heart:
         self._watched_until = monotonic() + WATCHED_FOR
 
     async def beat(self) -> None:
-        """Tells until cancelled. While PostgreSQL is away nobody hears it."""
+        """Tells until cancelled. While PostgreSQL is away it looks on, and waits for nobody to hear it."""
         self._woken = asyncio.Event()  # of this loop
         while True:
             told = self.told()
-            with suppress(DatabaseError, psycopg.Error):
-                await in_database(self._tell, told)
+            if holder.fresh:
+                with suppress(DatabaseError, psycopg.Error):
+                    await in_database(self._tell, told)
             self._woken.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(WATCHED if monotonic() < self._watched_until else EVERY):

@@ -30,6 +30,7 @@ class Page:
     leave: Callable[[], None]
     fail: Callable[[], None]
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    held: bool = False  # nobody looks at it: it stands still, or lies behind others
 
 
 class Watchers:
@@ -41,7 +42,13 @@ class Watchers:
         self._pages: set[Page] = set()
         self._of_a_person: Counter[int] = Counter()
         self._task: asyncio.Task[None] | None = None
+        self._woken = asyncio.Event()
         self._said_at = float("-inf")
+
+    def goes_on(self, page: Page) -> None:
+        """Somebody looks at the page again, and must not wait for the next look."""
+        page.held = False
+        self._woken.set()
 
     def has_room(self, user_id: int) -> bool:
         return self._of_a_person[user_id] < MOST_OF_A_PERSON
@@ -70,13 +77,17 @@ class Watchers:
                 page.fail()
 
     async def _look_for_ever(self) -> None:
-        self._said_at = float("-inf")
+        self._said_at, self._woken = float("-inf"), asyncio.Event()
         while True:
-            began = monotonic()
-            await self._look()
+            self._woken.clear()
+            began, idle = monotonic(), all(page.held for page in self._pages)
+            await (self._look_at_people() if idle else self._look())
             for page in list(self._pages):
                 page.changed.set()
-            await asyncio.sleep(max(WATCHED / 2, WATCHED - (monotonic() - began)))
+            pause = WATCHED_FOR / 3 if idle else max(WATCHED / 2, WATCHED - (monotonic() - began))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
 
     async def _look(self) -> None:
         watches = {page.watch for page in self._pages}
@@ -87,8 +98,17 @@ class Watchers:
             self.picture = self._alone()
             return
         self._said_at = now if say else self._said_at
+        self._part_with(watches - welcome)
+
+    async def _look_at_people(self) -> None:
+        """While every page stands still."""
+        watches = {page.watch for page in self._pages}
+        with contextlib.suppress(DatabaseError, psycopg.Error):
+            self._part_with(watches - await in_database(operators_among, watches))
+
+    def _part_with(self, unwelcome: set[Watch]) -> None:
         for page in list(self._pages):
-            if page.watch in watches - welcome:
+            if page.watch in unwelcome:
                 page.leave()
 
     def _alone(self) -> Picture:

@@ -1,4 +1,4 @@
-// The live monitor: says that a frame has come, so that the next may, and holds still when asked to.
+// The live monitor: says that a frame has come, so that the next may, and holds still when asked to or not looked at.
 // The server renders every cell; htmx's ws extension swaps those that changed.
 
 const LONGEST_DELAY = 5000;
@@ -14,7 +14,7 @@ let wrapper = null;
 window.htmx.config.wsReconnectDelay = (tries) => Math.random() * Math.min(1000 * 2 ** tries, LONGEST_DELAY);
 
 const say = (type) => wrapper?.send(JSON.stringify({ type }));
-const held = () => button.getAttribute("aria-pressed") === "true";
+const held = () => "held" in button.dataset || document.hidden;
 
 page.addEventListener("htmx:wsOpen", (event) => {
   wrapper = event.detail.socketWrapper;
@@ -55,13 +55,14 @@ page.addEventListener("htmx:wsClose", (event) => {
 });
 
 button.addEventListener("click", () => {
-  const holds = !held();
   const words = button.textContent;
   button.textContent = button.dataset.go;
   button.dataset.go = words;
-  button.setAttribute("aria-pressed", String(holds));
-  say(holds ? "hold" : "go");
+  button.toggleAttribute("data-held");
+  say(held() ? "hold" : "go");
 });
+
+document.addEventListener("visibilitychange", () => say(held() ? "hold" : "go"));
 
 function tell(words) {
   place.textContent = words;

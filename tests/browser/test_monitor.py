@@ -60,6 +60,15 @@ def test_it_follows_a_call_from_its_begin_to_its_end(
     assert loads == []
 
 
+def test_an_engine_that_does_not_answer_is_named_first(page: Page, alice: User, server: LiveServer) -> None:
+    """The web process finds it out by itself: nobody has called it."""
+    let_in(page, alice, server)
+    page.goto("/operator/monitor/")
+    expect(cell(page, "engines", "away", "Now")).to_contain_text("Not asked", timeout=SOON)
+    expect(page.get_by_role("status").first).to_have_text("One engine does not work: away.")
+    expect(cell(page, "engines", "fault", "Now")).to_contain_text("Not looked at yet")
+
+
 def test_it_holds_still_when_asked_to(page: Page, alice: User, secret: str, server: LiveServer) -> None:
     let_in(page, alice, server)
     page.goto("/operator/monitor/")

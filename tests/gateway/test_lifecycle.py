@@ -74,6 +74,19 @@ def test_a_team_reads_it_in_its_catalogue(client: Client, alice: User, red: Team
     assert "Deprecated: offered until March 1, 2027; use new in its stead." in page
 
 
+def test_the_chat_offers_it_last_and_says_so(client: Client, alice: User, red: Team, models: list[ServedModel]) -> None:
+    client.force_login(alice)
+
+    def offered() -> list[str]:
+        return [model.public_id for model in client.get(reverse("chat:home")).context["models"]]
+
+    set_lifecycle(model=models[2], retires_on=LAST, successor="old", on_status_page=True, by=None)
+    assert offered() == ["old", "new"]
+    assert "Deprecated: offered until March 1, 2027." in client.get(reverse("chat:home")).content.decode()
+    set_lifecycle(model=models[2], retires_on=None, successor="", on_status_page=True, by=None)
+    assert offered() == ["new", "old"]
+
+
 def test_a_deprecated_model_answers_and_is_left_out_of_the_list(api: Api) -> None:
     api.serve("successor")
     model = ServedModel.objects.get(public_id="plain")

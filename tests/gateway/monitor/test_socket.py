@@ -165,6 +165,36 @@ async def test_a_page_that_holds_still_is_sent_nothing_and_everything_afterwards
     await page.disconnect()
 
 
+async def test_a_page_that_holds_still_before_it_took_a_frame_is_not_taken_for_slow(
+    alice: User, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "STUCK_SECONDS", 0.5)
+    monkeypatch.setattr(watching, "WATCHED_FOR", 1.5)
+    page = await opened(alice)
+    await page.receive_from(timeout=20)
+    await page.say("hold")
+    assert await page.receive_nothing(timeout=2.5)
+    await page.say("go")
+    assert 'id="region-models"' in await page.hear()
+    await page.disconnect()
+
+
+async def test_while_every_page_holds_still_nobody_looks_but_after_the_people(
+    alice: User, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "WATCHED_FOR", 1.5)
+    page = await opened(alice)
+    await page.hear()
+    await page.say("hold")
+    while not await page.receive_nothing(timeout=2.5):  # a frame that was on its way
+        await page.receive_from()
+    before = watchers.picture
+    assert await page.receive_nothing(timeout=2.5)
+    assert watchers.picture is before
+    await in_database(User.objects.filter(pk=alice.pk).update, is_operator=False)
+    assert await page.closed_with() == consumers.SIGNED_OUT
+
+
 async def test_a_page_that_never_takes_a_frame_is_closed(
     alice: User, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
