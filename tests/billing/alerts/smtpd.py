@@ -13,12 +13,13 @@ from typing import Any
 class MailServer:
     """`refused`: addresses that it takes nothing for. `leaves_after`: messages, and then the connection is gone.
 
-    `received`: recipient and message, as they came.
+    `received`: recipient and message; `lines`: all of them as they came.
     """
 
     refused: set[str] = field(default_factory=set)
     leaves_after: int | None = None
     received: list[tuple[str, EmailMessage]] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
     connections: int = 0
     port: int = 0
 
@@ -59,6 +60,7 @@ class MailServer:
                 lines = []
                 while (line := self.rfile.readline()) not in {b".\r\n", b""}:
                     lines.append(line.removeprefix(b"."))
+                server.lines += lines
                 return email.message_from_bytes(b"".join(lines), policy=default)
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)

@@ -20,6 +20,7 @@ from django.utils.translation import override
 from accounts.models import AuditEntry, Role, Team, User
 from accounts.people import deactivate_person
 from accounts.teams import remove_member
+from billing.alerts.letters import stop_url
 from billing.alerts.links import path_of
 from billing.alerts.noticed import Noticed
 from billing.alerts.outbox import CLAIM, PATIENCE, claim, deliver, done
@@ -404,6 +405,9 @@ def test_mails_go_over_one_connection_and_one_that_is_refused_holds_up_no_other(
     message = dict(server.received)["ben@example.org"]
     assert message["Message-ID"] == f"<{delivery.pk.hex}@localhost>"
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+    link = stop_url(User.objects.get(email="ben@example.org"), red, "alerts").rpartition(":")[0]  # but its signature
+    assert any(line.startswith(f"List-Unsubscribe: <{link[:60]}".encode()) for line in server.lines)
+    assert b"=?utf-8?" not in b"".join(server.lines)
 
 
 def test_a_mail_server_that_leaves_in_the_middle_gets_the_rest_later_and_nothing_twice(
