@@ -31,7 +31,7 @@ class Line:
 def alert_message(found: Iterable[tuple[Alert, str]], user: User, team: Team | None) -> EmailMultiAlternatives:
     """In the language that is active. The most urgent first, what is over last."""
     lines = [_line(alert, kind) for alert, kind in found]
-    lines.sort(key=lambda line: (line.over, _RANK.index(Severity(line.severity_name))))
+    lines.sort(key=lambda line: (line.over, _RANK.index(Severity(line.severity_name)), line.title))
     where = team.name if team else _("the platform")
     title = lines[0].title if len(lines) == 1 else _number(lines)
     context = {

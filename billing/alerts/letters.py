@@ -1,5 +1,7 @@
 """What all mails of ours have in common: two forms of the same text, and a link that ends them."""
 
+from email.message import EmailMessage
+from email.policy import Policy, default
 from email.utils import parseaddr
 from typing import Any
 
@@ -15,12 +17,23 @@ from billing.alerts.links import absolute
 from billing.models import Delivery
 
 _SALT = "tertulia.mail"
+LONGEST_LINE = 998  # characters, RFC 5322
 
 
-def message_of(name: str, context: dict[str, Any], *, subject: str, to: User) -> EmailMultiAlternatives:
+class Letter(EmailMultiAlternatives):
+    """Its header lines are not broken: a link that is longer than a line would become an encoded word, which no mail
+    program reads as a link.
+    """
+
+    def message(self, *, policy: Policy = default) -> EmailMessage:  # type: ignore[override]
+        found: EmailMessage = super().message(policy=policy.clone(max_line_length=LONGEST_LINE))
+        return found
+
+
+def message_of(name: str, context: dict[str, Any], *, subject: str, to: User) -> Letter:
     """In the language that is active."""
     context = {**context, "language": translation.get_language() or settings.LANGUAGE_CODE}
-    message = EmailMultiAlternatives(
+    message = Letter(
         subject=" ".join(subject.split())[:200],  # a name with a line break cannot become a header
         body=render_to_string(f"billing/mail/{name}.txt", context).strip() + "\n",
         to=[to.email],

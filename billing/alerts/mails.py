@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from smtplib import SMTPException
+from contextlib import suppress
+from itertools import chain
+from smtplib import SMTPException, SMTPServerDisconnected
 from typing import Protocol
 
 from django.conf import settings
@@ -21,28 +23,32 @@ class Done(Protocol):
     def __call__(self, delivery: Delivery, *, sent: bool, answer: str = "") -> None: ...
 
 
-def send_all(deliveries: Sequence[Delivery], *, done: Done, drop: Callable[[Delivery], None]) -> None:
-    """One connection for all of them."""
+def send_all(deliveries: Sequence[Delivery], *, done: Done, drop: Callable[[Delivery], None]) -> bool:
+    """One connection for all of them. False: the mail server is away, and the others need not be tried now."""
     groups = list(_together(deliveries, drop))
     if not groups:
-        return
+        return True
     connection = mailers.default
     try:
         connection.open()
         for group in groups:
             _send(group, connection, done)
-    except (OSError, SMTPException) as error:  # the server is away: none of them went
-        for group in groups:
-            for delivery in group:
-                done(delivery, sent=False, answer=_problem(error))
+    except (OSError, SMTPException) as error:
+        for delivery in chain.from_iterable(groups):  # what went before stays marked so
+            done(delivery, sent=False, answer=_problem(error))
+        return False
     finally:
-        connection.close()
+        with suppress(OSError, SMTPException):
+            connection.close()
+    return True
 
 
 def _send(group: Sequence[Delivery], connection: BaseEmailBackend, done: Done) -> None:
     problem = ""
     try:
         connection.send_messages([compose(group)])
+    except SMTPServerDisconnected:
+        raise
     except SMTPException as error:
         problem = _problem(error)
     for delivery in group:

@@ -39,8 +39,10 @@ def deliver(*, lookup: posting.Lookup = posting.addresses_of) -> None:
     """All that is due, as far as the time of one run goes."""
     until = monotonic() + SECONDS
     while monotonic() < until and (claimed := claim(now=timezone.now())):
-        mails.send_all([one for one in claimed if one.webhook_id is None], done=done, drop=drop)
+        mail_goes = mails.send_all([one for one in claimed if one.webhook_id is None], done=done, drop=drop)
         _post_all([one for one in claimed if one.webhook_id is not None], lookup)
+        if not mail_goes:
+            return
 
 
 @transaction.atomic

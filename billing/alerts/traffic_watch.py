@@ -4,7 +4,7 @@ All of it is read from the quarter hours, of all teams in few questions.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from statistics import median
@@ -120,18 +120,15 @@ def _windows(wishes: dict[int, Watching], now: datetime) -> dict[int, Window]:
 
 
 def spikes(*, now: datetime) -> Iterator[Noticed]:
-    """Keys whose last hours came to several times the median of the same hours in the weeks before.
-
-    Both ends are quarter hours of the team's clock, so that a change of the clocks in between moves nothing.
-    """
+    """Keys whose last hours came to several times the median of the same hours in the weeks before."""
     wishes = {pk: wish for pk, wish in _wishes().items() if wish.spikes}
     recent = _sum_by_key(Q(team__in=list(wishes)), *_hours(now))
     suspects = {key: used for key, used in recent.items() if used >= wishes[key[0]].spike_floor}
-    keys = ApiKey.objects.filter(pk__in=[key_id for _, key_id in suspects]).select_related("team")
+    keys = list(ApiKey.objects.filter(pk__in=[key_id for _, key_id in suspects]).select_related("team"))
+    usual = _usual(keys, now)
     for key in keys:
-        usual = _usual(key, now)
         used, wish = suspects[key.team_id, key.pk], wishes[key.team_id]
-        if usual is None or used < usual * wish.spike_times:
+        if key.pk not in usual or used < usual[key.pk] * wish.spike_times:
             continue
         today = now.astimezone(ZoneInfo(key.team.time_zone)).date()
         yield Noticed(
@@ -141,7 +138,12 @@ def spikes(*, now: datetime) -> Iterator[Noticed]:
             today.isoformat(),
             Severity.WARNING,
             key.name,
-            {"used": used, "usual": round(usual), "hours": LAST // timedelta(hours=1), "day": today.isoformat()},
+            {
+                "used": used,
+                "usual": round(usual[key.pk]),
+                "hours": LAST // timedelta(hours=1),
+                "day": today.isoformat(),
+            },
         )
 
 
@@ -150,16 +152,24 @@ def _hours(now: datetime) -> tuple[datetime, datetime]:
     return end - LAST, end
 
 
-def _usual(key: ApiKey, now: datetime) -> float | None:
-    """Tokens; None for a key that has not seen enough weeks."""
-    zone = ZoneInfo(key.team.time_zone)
-    past = [_weeks_before(moment, week, zone) for week in range(1, WEEKS + 1) for moment in _hours(now)]
-    windows = [(past[place], past[place + 1]) for place in range(0, len(past), 2)]
-    known = [(begin, end) for begin, end in windows if begin >= key.created_at]
-    if len(known) < LEAST_WEEKS:
-        return None
-    mine = Q(team=key.team_id, key_id=key.pk)
-    return median(_sum_by_key(mine, begin, end).get((key.team_id, key.pk), 0) for begin, end in known)
+def _usual(keys: Iterable[ApiKey], now: datetime) -> dict[int, float]:
+    """Tokens by key; without those that have not seen enough weeks. Four questions for each time zone.
+
+    Both ends are quarter hours of the team's clock, so that a change of the clocks in between moves nothing.
+    """
+    by_zone: defaultdict[str, list[ApiKey]] = defaultdict(list)
+    for key in keys:
+        by_zone[key.team.time_zone].append(key)
+    seen: defaultdict[int, list[int]] = defaultdict(list)
+    for zone, those in by_zone.items():
+        which = Q(team__in={key.team_id for key in those}, key_id__in=[key.pk for key in those])
+        for week in range(1, WEEKS + 1):
+            begin, end = (_weeks_before(moment, week, ZoneInfo(zone)) for moment in _hours(now))
+            found = _sum_by_key(which, begin, end)
+            for key in those:
+                if begin >= key.created_at:
+                    seen[key.pk].append(found.get((key.team_id, key.pk), 0))
+    return {key: median(weeks) for key, weeks in seen.items() if len(weeks) >= LEAST_WEEKS}
 
 
 def _weeks_before(moment: datetime, weeks: int, zone: ZoneInfo) -> datetime:

@@ -195,28 +195,29 @@ def stop_mail(request: HttpRequest, token: str) -> HttpResponse:
 def _context(team: Team | None, user: User) -> dict[str, Any]:
     watching = watching_of(team) if team else None
     told = hearers(team)
+    may_change = team is None or has_role(role_in(user, team), Role.ADMIN)
     return _sent(team) | {
         "shown": team,
         "banner": None,  # all of them stand on this page
         "open": open_alerts(team),
         "past": past_alerts(team),
-        "may_change": team is None or has_role(role_in(user, team), Role.ADMIN),
+        "may_change": may_change,
         "watching": watching,
         "watch_form": WatchForm.of(watching) if watching else None,
         "people": told,
         "me": next((one for one in told if one.user == user), None),
-        "webhooks": [_hook(hook, team) for hook in webhooks_of(team)],
+        "webhooks": [_hook(hook, team, whole=may_change) for hook in webhooks_of(team)],
         "webhook_form": WebhookForm(),
         "zone": zone_of(team).key,
         "mail_goes_out": bool(settings.ENVIRONMENT.email_url),
     }
 
 
-def _hook(hook: Webhook, team: Team | None) -> dict[str, Any]:
+def _hook(hook: Webhook, team: Team | None, *, whole: bool) -> dict[str, Any]:
     zone = zone_of(team)
     return {
         "pk": hook.pk,
-        "url": hook.url,
+        "url": hook.url if whole else str(hook),
         "answered": moment(hook.answered_at, zone) if hook.answered_at else "",
         "failing": moment(hook.failing_since, zone) if hook.failing_since else "",
         "stopped": moment(hook.stopped_at, zone) if hook.stopped_at else "",

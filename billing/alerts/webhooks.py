@@ -74,8 +74,11 @@ def start_again(*, hook: Webhook, by: User | None) -> None:
 
 @transaction.atomic
 def try_out(*, hook: Webhook, by: User | None) -> Delivery:
-    """A message of the kind "test", by the same road as all others."""
+    """A message of the kind "test", by the same road as all others. One at a time."""
     now = timezone.now()
+    waiting = Delivery.objects.filter(webhook=hook, kind=Delivery.Kind.TEST, state=Delivery.State.WAITING).first()
+    if waiting is not None:
+        return waiting
     audit.record("webhook.tried", by=by, team=hook.team, subject=hook)
     return Delivery.objects.create(
         kind=Delivery.Kind.TEST, team=hook.team, webhook=hook, to=str(hook), created_at=now, due_at=now

@@ -12,6 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Team, User
 
+SHOWN = 4  # characters of a webhook's path
+
 
 class Rule(models.TextChoices):
     """What was noticed. `billing.alerts.words` has the sentences, `billing.alerts.links` the view that shows it."""
@@ -149,7 +151,10 @@ class Webhook(models.Model):
         constraints = [models.UniqueConstraint(fields=["team", "url"], nulls_distinct=False, name="webhook_once")]
 
     def __str__(self) -> str:
-        return self.url.partition("?")[0]
+        """As people see it who need not know it whole: in many such addresses the path is a secret."""
+        scheme, _, rest = self.url.partition("://")
+        host, _, path = rest.partition("/")
+        return f"{scheme}://{host}/…{path[-SHOWN:]}" if len(path) > 2 * SHOWN else self.url
 
 
 class MonthReported(models.Model):

@@ -11,10 +11,15 @@ from typing import Any
 
 @dataclass
 class MailServer:
-    """`refused`: addresses that it takes nothing for. `received`: recipient and message, as they came."""
+    """`refused`: addresses that it takes nothing for. `leaves_after`: messages, and then the connection is gone.
+
+    `received`: recipient and message; `lines`: all of them as they came.
+    """
 
     refused: set[str] = field(default_factory=set)
+    leaves_after: int | None = None
     received: list[tuple[str, EmailMessage]] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
     connections: int = 0
     port: int = 0
 
@@ -45,6 +50,8 @@ class MailServer:
                         self.say("354 go on")
                         server.received += [(one, self.message()) for one in to]
                         self.say("250 taken")
+                        if len(server.received) == server.leaves_after:
+                            return
                     else:
                         self.say("221 bye")
                         return
@@ -53,6 +60,7 @@ class MailServer:
                 lines = []
                 while (line := self.rfile.readline()) not in {b".\r\n", b""}:
                     lines.append(line.removeprefix(b"."))
+                server.lines += lines
                 return email.message_from_bytes(b"".join(lines), policy=default)
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)

@@ -116,9 +116,10 @@ def test_the_form_as_it_is_sent_back_changes_nothing(owner: Client, red: Team) -
 
 
 def test_viewers_read_all_of_it_and_see_no_form_for_others(vera: Client, red: Team) -> None:
-    add_webhook(team=red, url="https://hooks.example.org/a", by=None)
+    add_webhook(team=red, url="https://hooks.example.org/services/T0000/B0000/secret-of-the-room", by=None)
     html = vera.get(PAGE).content.decode()
-    assert "https://hooks.example.org/a" in html
+    assert "https://hooks.example.org/…room" in html
+    assert "secret-of-the" not in html
     assert "From 4 times the usual" in words(html)
     assert set(re.findall(r'action="(/t/red/[^"]*)"', html)) == set()
 

@@ -4,6 +4,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -218,6 +219,14 @@ def test_past_weeks_are_those_of_the_teams_clock_also_over_a_change(alice: User,
     tokens(team, 20_000, at=now - HOUR, key_id=key.pk)
     (found,) = spikes(now=now)
     assert (found.detail["used"], found.detail["usual"]) == (410_000, 100_000)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_three_keys_ask_no_more_than_one(red: Team, now: datetime, number: int, django_assert_num_queries: Any) -> None:
+    for _ in range(number):
+        used_each_week(red, make_key(red).key, now, [100_000] * 4, 500_000)
+    with django_assert_num_queries(8):
+        assert len(list(spikes(now=now))) == number
 
 
 def test_a_key_without_two_weeks_behind_it_has_no_usual_yet(red: Team, now: datetime) -> None:
