@@ -3,7 +3,6 @@
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache, lru_cache
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from babel.dates import get_timezone_location
@@ -13,6 +12,7 @@ from django.utils import formats
 from django.utils.translation import get_language, ngettext, pgettext, to_locale
 from django.utils.translation import gettext as _
 
+from billing.ledger.checks import Check
 from billing.usage.periods import Period
 from billing.usage.questions import Bucket, Compared, Group, Metric
 from billing.usage.reports import Report, amount
@@ -24,13 +24,6 @@ LEAST_CHANGE = 0.005  # a smaller part is no change
 LEAST = 0.001  # the smallest share that is told
 WHOLE_PERCENT, TENTH_OF_PERCENT = Decimal("0.01"), Decimal("0.001")
 SMALL = Decimal("0.01")  # money below this gets more decimals
-
-
-class Checked(Protocol):
-    """When the roll-ups were last held against the log, and whether they agreed."""
-
-    at: datetime
-    agrees: bool
 
 
 def heading(report: Report) -> str:
@@ -122,7 +115,7 @@ def group_label(group: Group) -> str:
     }[group]
 
 
-def lead(report: Report, checked: Checked | None = None) -> str:
+def lead(report: Report, checked: Check | None = None) -> str:
     """The period, the zone, how fresh the numbers are, and whether they were seen to be the log's, in words."""
     period, read_at = report.period, report.read_at.astimezone(report.period.zone)
     said = {
@@ -134,7 +127,7 @@ def lead(report: Report, checked: Checked | None = None) -> str:
     return f"{words} {_checked(checked, read_at)}" if checked else words
 
 
-def _checked(checked: Checked, read_at: datetime) -> str:
+def _checked(checked: Check, read_at: datetime) -> str:
     at = checked.at.astimezone(read_at.tzinfo)
     time = formats.time_format(at, "H:i")
     if at.date() != read_at.date():

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from billing.ledger.checks import last_check
 from billing.usage import axis_captions, breakdown, captions, charts, filters
 from billing.usage.buckets import Moment, ends
 from billing.usage.comparing import shift
@@ -61,7 +62,7 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "question": question,
         "report": report,
         "links": links,
-        "lead": captions.lead(report),
+        "lead": captions.lead(report, last_check()),
         "unlike": _unlike(report),
         "chips": filters.chips(question, links),
         "offers": offers,

@@ -169,7 +169,7 @@ def _of_key(request: HttpRequest, slug: str, pk: int) -> Place:
 
 
 def _log(team: Team) -> str:
-    return f"{reverse('billing:usage', args=[team.slug])}log/"
+    return reverse("billing:log", args=[team.slug])
 
 
 def _page(request: HttpRequest, place: Place) -> HttpResponse:
