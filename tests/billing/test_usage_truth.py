@@ -196,7 +196,7 @@ def busy(red: Team, alice: User) -> Team:
 def figures_of(html: str) -> tuple[str, str]:
     """The exact numbers of the total row: tokens in and out."""
     row = html[html.index("<tfoot>") : html.index("</tfoot>")]
-    cells = re.findall(r'<td class="num"[^>]*>([\d,]+)</td>', row)
+    cells = re.findall(r'<td class="num rest"[^>]*>([\d,]+)</td>', row)
     return cells[0], cells[1]
 
 

@@ -1,6 +1,7 @@
 """From a number on the usage page to what it is made of, and who may see whose."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from zoneinfo import ZoneInfo
@@ -420,3 +421,26 @@ def test_a_number_of_requests_leads_to_the_log_where_the_reader_sees_the_same_ro
     client.force_login(bob)  # who sees the team's sums, and in the log his own rows alone
     html = page(client, reverse("billing:usage", args=[used.slug]))
     assert 'data-l="Requests">4<' in html
+
+
+@dataclass(frozen=True)
+class Check:
+    at: datetime
+    agrees: bool
+
+
+@pytest.mark.spec("U2")
+def test_the_lead_says_how_fresh_the_numbers_are_and_whether_they_are_the_logs(red: Team) -> None:
+    Team.objects.filter(pk=red.pk).update(time_zone="Asia/Kathmandu")
+    red.refresh_from_db()
+    report = usage(asked("period=7d", Scope(red)), now=NOON)
+    said = "Nov. 14, 2026 to Nov. 20, 2026, Kathmandu time (UTC+05:45). Data up to 17:45:00."
+    assert captions.lead(report) == said
+    assert captions.lead(report, Check(NOON, agrees=True)) == f"{said} Charts and log agree, checked 17:45."
+    yesterday = Check(NOON - timedelta(days=1), agrees=False)
+    assert captions.lead(report, yesterday) == (
+        f"{said} Charts and log did not agree when they were last checked, Nov. 19, 2026, 17:45: the log counts."
+    )
+    assert captions.lead(usage(asked("period=today&zone=UTC", Scope(red)), now=NOON)) == (
+        "Nov. 20, 2026, UTC. Data up to 12:00:00."
+    )

@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
-from accounts.models import Team, User
+from accounts.models import ApiKey, Team, User
 from billing.budgets.credit import set_binding, top_up
 from billing.budgets.monthly import set_budget
 from billing.limits.presets import PRESETS
@@ -100,6 +100,11 @@ def test_take_the_pictures(lived_in: Page, chromium: Browser, red: Team) -> None
         "keys": reverse("accounts:keys", args=[red.slug]),
         "new-key": reverse("console:new-key", args=[red.slug]),
         "usage": reverse("billing:usage", args=[red.slug]),
+        "usage-outcomes": reverse("billing:usage", args=[red.slug]) + "?group=outcome&metric=requests",
+        "usage-tokens": reverse("billing:usage", args=[red.slug]) + "?group=tokens",
+        "my-usage": reverse("billing:my-usage"),
+        "platform-usage": reverse("billing:platform-usage"),
+        "key-usage": reverse("billing:key-report", args=[red.slug, ApiKey.objects.get(team=red, name="website").pk]),
         "budget": reverse("billing:budget", args=[red.slug]),
         "credits": reverse("billing:credits"),
         "credit": reverse("billing:credit", args=[red.slug]),

@@ -131,3 +131,17 @@ def test_all_four_pages_fit_their_screen_with_long_names_and_large_numbers(
         assert (address, response.status, sideways) == (address, 200, False)
         page.locator("summary", has_text="Ajouter un filtre").click()
         assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+
+
+def test_a_row_shows_what_matters_on_a_phone_and_the_rest_when_it_is_opened(
+    visitor: Visitor, alice: User, used: Team, server: LiveServer
+) -> None:
+    page = visitor(viewport={"width": 360, "height": 800}, java_script_enabled=False)
+    usage_of(page, used, alice, server)
+    row, other = (page.locator("#breakdown tbody tr", has_text=name) for name in ("llama", "qwen"))
+    expect(row.locator("[data-l=Requests]")).to_be_visible()
+    expect(row.locator("[data-l='Tokens in']")).to_be_hidden()
+    row.get_by_label("Everything about llama").check()
+    expect(row.locator("[data-l='Tokens in']")).to_be_visible()
+    expect(other.locator("[data-l='Tokens in']")).to_be_hidden()
+    expect(page.locator("#breakdown tfoot [data-l='Tokens in']")).to_be_visible()
