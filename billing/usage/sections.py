@@ -83,10 +83,12 @@ def _of_answers_alone(question: Question) -> bool:
 
 
 def _later(question: Question) -> bool:
-    """A key's or a member's page has readers who may not open the team's, so that theirs comes at once."""
+    """A team's hours unfiltered have a level of their own. A key's or a member's page has readers who may not open the
+    team's, so that theirs comes at once.
+    """
     scope = question.scope
     whole_team = scope.team is not None and scope.key_id is None and scope.member_id is None
-    return whole_team and question.period.length > WEEK_AT_ONCE
+    return whole_team and bool(question.filters) and question.period.length > WEEK_AT_ONCE
 
 
 def _state(question: Question) -> dict[str, Any]:
