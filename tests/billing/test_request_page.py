@@ -132,7 +132,7 @@ def test_times_are_the_teams_own(client: Client, alice: User, red: Team) -> None
     Team.objects.filter(pk=red.pk).update(time_zone="Asia/Kathmandu")
     client.force_login(alice)
     request = logged(red)
-    assert "time of Kathmandu (UTC+05:45)" in page(client, red, request)
+    assert "Kathmandu time (UTC+05:45)" in page(client, red, request)
     found = find_request(request)
     assert found is not None
     assert request_captions.words(found, zone="UTC")["zone"] == "UTC"
