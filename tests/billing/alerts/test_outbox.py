@@ -14,6 +14,7 @@ import pytest
 from django.conf import settings
 from django.core import mail
 from django.db import connection
+from django.test import Client
 from django.utils import timezone
 from django.utils.translation import override
 
@@ -443,6 +444,30 @@ def test_a_name_with_a_line_break_makes_no_header(red: Team) -> None:
     raised(budget(red))
     send()
     assert mail.outbox[0].subject.startswith("Red Bcc: everybody@example.org: 80%")
+
+
+def test_every_link_leads_to_a_page_that_a_viewer_may_see_and_that_asks_what_the_alert_is_about(
+    red: Team, client: Client, now: datetime
+) -> None:
+    vera = make_person("Vera")
+    join(red, vera, Role.VIEWER)
+    client.force_login(vera)
+    key = make_key(red).key
+    spike = Noticed(red.pk, Rule.SPIKE, f"key:{key.pk}", "x", Severity.NOTE, "", {"day": "2026-11-25"})
+    unused = Noticed(red.pk, Rule.UNUSED_KEY, f"key:{key.pk}", "x", Severity.NOTE)
+    for noticed, days, keys in (
+        (budget(red), ("2026-11-01", "2026-11-30"), ()),
+        (errors(red), ("2026-11-26", "2026-11-26"), ()),
+        (spike, ("2026-11-25", "2026-11-25"), (key.pk,)),
+        (unused, ("2026-08-28", "2026-11-26"), (key.pk,)),
+    ):
+        alert = raise_alert(noticed, now=now)
+        assert alert is not None
+        answer = client.get(path_of(alert))
+        assert answer.status_code == 200
+        question = answer.context["form"].question()
+        assert (str(question.period.first), str(question.period.last)) == days
+        assert question.filters.keys == keys
 
 
 def test_every_rule_has_words_and_a_link_in_every_language(red: Team, now: datetime) -> None:
