@@ -218,6 +218,18 @@ def test_an_address_that_may_be_called_no_more_is_not(
     assert (receiver.calls, Delivery.objects.get(webhook=hook[0]).answer) == ([], "scheme")
 
 
+def test_a_message_that_cannot_be_written_holds_up_no_other(
+    red: Team, blue: Team, hook: tuple[Webhook, str], receiver: Receiver
+) -> None:
+    raised(Noticed(red.pk, Rule.BUDGET, "team", "without its numbers", Severity.NOTE))
+    add_webhook(team=blue, url=f"http://hooks.example.org:{receiver.port}/blue", by=None)
+    raised(budget(blue))
+    send()
+    assert [message.to for message in mail.outbox] == [["charlie@example.org"]]
+    assert [call.path for call in receiver.calls] == ["/blue"]
+    assert set(Delivery.objects.filter(team=red).values_list("state", "answer")) == {("waiting", "not written")}
+
+
 def test_a_secret_of_another_installation_is_said_and_stops_nothing_else(
     red: Team, blue: Team, hook: tuple[Webhook, str], receiver: Receiver
 ) -> None:
