@@ -11,6 +11,7 @@ from billing.models import ENDED_WELL, Alert, Outcome, Rule
 from billing.usage.forms import Preset
 from billing.usage.questions import Group, Metric, address
 
+UNUSED = timedelta(days=90)
 FAILED = [outcome.value for outcome in Outcome if outcome not in ENDED_WELL]
 
 
@@ -43,8 +44,9 @@ def path_of(alert: Alert) -> str:
         case Rule.SLOW:
             day = _day_of(alert, team)
             return _usage(team, day, day, group=Group.MODEL, metric=Metric.REQUESTS)
-        case Rule.UNUSED_KEY | Rule.EXPIRING_KEY:
-            return reverse("accounts:keys", args=[team.slug])
+        case Rule.UNUSED_KEY | Rule.EXPIRING_KEY:  # not the page of keys, which is not for everybody who is told
+            day = _day_of(alert, team)
+            return _usage(team, day - UNUSED, day, group=Group.MODEL, key=number)
     return reverse("billing:alerts", args=[team.slug]) + "#webhooks"
 
 

@@ -1,5 +1,6 @@
 """Mail to people, each in an own language. What is due for somebody from one team goes out in one mail."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -17,6 +18,8 @@ from billing.alerts.letters import headers
 from billing.alerts.report_mail import report_message
 from billing.alerts.wishes import Hearer, hearers
 from billing.models import Delivery
+
+logger = logging.getLogger(__name__)
 
 
 class Done(Protocol):
@@ -46,13 +49,25 @@ def send_all(deliveries: Sequence[Delivery], *, done: Done, drop: Callable[[Deli
 def _send(group: Sequence[Delivery], connection: BaseEmailBackend, done: Done) -> None:
     problem = ""
     try:
-        connection.send_messages([compose(group)])
+        message = compose(group)
+    except Exception:  # our own mistake with one of them holds up no other
+        logger.exception("A mail could not be written", extra={"deliveries": [str(one.pk) for one in group]})
+        problem = "not written"
+    else:
+        problem = _refused(message, connection)
+    for delivery in group:
+        done(delivery, sent=not problem, answer=problem)
+
+
+def _refused(message: EmailMultiAlternatives, connection: BaseEmailBackend) -> str:
+    """Why this one message was; empty when it was taken. Raises what ends the whole connection."""
+    try:
+        connection.send_messages([message])
     except SMTPServerDisconnected:
         raise
     except SMTPException as error:
-        problem = _problem(error)
-    for delivery in group:
-        done(delivery, sent=not problem, answer=problem)
+        return _problem(error)
+    return ""
 
 
 def _problem(error: Exception) -> str:

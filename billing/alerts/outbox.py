@@ -5,6 +5,7 @@ again once the claim is over. The outside gets everything at least once; the id,
 one (`webhook-id`, Message-ID).
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,8 @@ THREADS = 4
 PATIENCE = tuple(
     timedelta(seconds=seconds) for seconds in (15, 60, 300, 1800, 2 * 3600, 5 * 3600, 10 * 3600, 18 * 3600)
 )
+
+logger = logging.getLogger(__name__)
 
 
 def deliver(*, lookup: posting.Lookup = posting.addresses_of) -> None:
@@ -72,7 +75,7 @@ def drop(delivery: Delivery) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Call:
     """A delivery ready to be posted. `problem`: why it cannot be."""
 
     delivery: Delivery
@@ -87,47 +90,50 @@ def _post_all(deliveries: Sequence[Delivery], lookup: posting.Lookup) -> None:
 
     Threads do nothing but call; the database is this one's.
     """
-    groups: defaultdict[int, list[Letter]] = defaultdict(list)
+    groups: defaultdict[int, list[Call]] = defaultdict(list)
     for delivery in deliveries:
         hook = delivery.webhook
         if hook is None or hook.stopped_at is not None:
             drop(delivery)
         else:
-            groups[hook.pk].append(_letter(delivery, hook))
+            groups[hook.pk].append(_call(delivery, hook))
     if not groups:
         return
     until = monotonic() + SECONDS
     with ThreadPoolExecutor(min(THREADS, len(groups)), thread_name_prefix="webhooks") as threads:
         answered = list(threads.map(lambda group: _post_group(group, until, lookup), groups.values()))
     for group, answers in zip(groups.values(), answered, strict=True):
-        for letter, answer in zip(group, answers, strict=False):
-            _note(letter.delivery, answer)
-        put_back([letter.delivery for letter in group[len(answers) :]], after=group[len(answers) - 1].delivery)
+        for call, answer in zip(group, answers, strict=False):
+            _note(call.delivery, answer)
+        put_back([call.delivery for call in group[len(answers) :]], after=group[len(answers) - 1].delivery)
 
 
-def _post_group(group: Sequence[Letter], until: float, lookup: posting.Lookup) -> list[Answer]:
+def _post_group(group: Sequence[Call], until: float, lookup: posting.Lookup) -> list[Answer]:
     """The answers, up to the first that is no success; fewer than asked when the time is over."""
     answers: list[Answer] = []
-    for letter in group:
+    for call in group:
         if answers and (monotonic() > until or not answers[-1].taken):
             break
-        if letter.problem:
-            answers.append(Answer(0, letter.problem))
+        if call.problem:
+            answers.append(Answer(0, call.problem))
             continue
         hosts = settings.ENVIRONMENT.webhook_hosts
-        answers.append(posting.post(letter.url, letter.body, dict(letter.headers), hosts=hosts, lookup=lookup))
+        answers.append(posting.post(call.url, call.body, dict(call.headers), hosts=hosts, lookup=lookup))
     return answers
 
 
-def _letter(delivery: Delivery, hook: Webhook) -> Letter:
-    body = body_of(delivery)
+def _call(delivery: Delivery, hook: Webhook) -> Call:
     try:  # what was allowed once may be so no more
         url = addresses.parse(hook.url, hosts=settings.ENVIRONMENT.webhook_hosts)
-        return Letter(delivery, url, body, signed(delivery, body, now=timezone.now()))
+        body = body_of(delivery)
+        return Call(delivery, url, body, signed(delivery, body, now=timezone.now()))
     except AddressRefused as error:
-        return Letter(delivery, URL(), problem=error.reason)
+        return Call(delivery, URL(), problem=error.reason)
     except UnreadableSecret:
-        return Letter(delivery, URL(), problem="secret unreadable")
+        return Call(delivery, URL(), problem="secret unreadable")
+    except Exception:  # our own mistake with one of them holds up no other
+        logger.exception("A webhook's message could not be written", extra={"delivery": str(delivery.pk)})
+        return Call(delivery, URL(), problem="not written")
 
 
 def _note(delivery: Delivery, answer: Answer) -> None:

@@ -34,6 +34,7 @@ REASONS = {
     "unknown": gettext_noop("The host's name is not known."),
     "known": gettext_noop("This address is there already."),
     "no answer in time": gettext_noop("no answer in time"),
+    "not written": gettext_noop("could not be written; the server's log says why"),
     "secret unreadable": gettext_noop("The secret was stored with another SECRET_KEY: make a new one."),
 }
 
@@ -158,4 +159,5 @@ def _delivery(delivery: Delivery, zone: ZoneInfo) -> ShownDelivery:
     tried_in_vain = delivery.state == Delivery.State.WAITING and delivery.answer
     said_ = _("is tried again") if tried_in_vain else str(Delivery.State(delivery.state).label)
     note = "" if delivery.state == Delivery.State.SENT else reason(delivery.answer)
-    return ShownDelivery(moment(delivery.created_at, zone), what, delivery.to, state, said_, note)
+    to = str(delivery.user) if delivery.user else delivery.to  # people by name: addresses are for admins
+    return ShownDelivery(moment(delivery.created_at, zone), what, to, state, said_, note)

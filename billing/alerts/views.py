@@ -115,7 +115,12 @@ def _add(request: HttpRequest, team: Team | None) -> HttpResponse:
     if made is None:
         return render(request, PAGE, _context(team, user) | {"webhook_form": form}, status=422)
     hook, secret = made
-    return render(request, "billing/webhook_secret.html", {"hook": hook, "secret": secret, "page": page_of(team)})
+    return _secret(request, hook, secret, team)
+
+
+def _secret(request: HttpRequest, hook: Webhook, secret: str, team: Team | None) -> HttpResponse:
+    context = {"hook": hook, "secret": secret, "page": page_of(team), "banner": None}
+    return render(request, "billing/webhook_secret.html", context)
 
 
 @never_cache
@@ -146,9 +151,7 @@ def _change(request: HttpRequest, team: Team | None, pk: int) -> HttpResponse:
             remove_webhook(hook=hook, by=user)
             messages.success(request, _("Removed."))
         case "renew":
-            secret = renew_secret(hook=hook, by=user)
-            context = {"hook": hook, "secret": secret, "page": page_of(team)}
-            return render(request, "billing/webhook_secret.html", context)
+            return _secret(request, hook, renew_secret(hook=hook, by=user), team)
     return redirect(f"{page_of(team)}#webhooks")
 
 

@@ -2,8 +2,11 @@
 
 import ipaddress
 import socket
+import ssl
 from collections.abc import Collection
+from pathlib import Path
 
+import aiohttp
 import pytest
 from yarl import URL
 
@@ -11,7 +14,7 @@ from billing.alerts import posting
 from billing.alerts.addresses import is_public, judge, parse
 from billing.alerts.posting import Answer, post
 from billing.errors import AddressRefused
-from tests.billing.alerts.hooks import Receiver
+from tests.billing.alerts.hooks import Receiver, self_signed
 
 pytestmark = pytest.mark.spec("S08")
 
@@ -101,8 +104,6 @@ def test_a_host_that_the_operator_named_may_be_anything() -> None:
 
 # Calls, to a real server on the loopback
 
-NAMES = ("127.0.0.1", "localhost")
-
 
 def here(port: int, path: str = "/hook") -> URL:
     return URL(f"http://hooks.example.org:{port}{path}")
@@ -112,9 +113,11 @@ def to_us(host: str, port: int) -> list[str]:
     return ["127.0.0.1"]
 
 
-def test_a_call_goes_where_the_name_was_resolved_to_and_carries_the_name() -> None:
-    with Receiver() as receiver:
-        answer = post(here(receiver.port), b"{}", {"x": "y"}, hosts=["hooks.example.org"], lookup=to_us)
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_call_goes_where_the_name_was_resolved_to_and_carries_the_name(address: str) -> None:
+    with Receiver(address=address) as receiver:
+        named = ["hooks.example.org"]
+        answer = post(here(receiver.port), b"{}", {"x": "y"}, hosts=named, lookup=lambda host, port: [address])
     assert answer == Answer(204, "")
     (call,) = receiver.calls
     assert (call.path, call.body, call.headers["x"]) == ("/hook", b"{}", "y")
@@ -177,6 +180,22 @@ def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatc
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         answer = post(here(receiver.port), b"{}", {}, hosts=["hooks.example.org"], lookup=to_us)
     assert (answer.status, proxy.calls, len(receiver.calls)) == (204, [], 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"), [("hooks.example.org", True), ("other.example.org", False)], ids=["its own", "another's"]
+)
+@pytest.mark.parametrize("vouched_for", [True, False])
+def test_a_certificate_must_be_vouched_for_and_name_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, taken: bool, vouched_for: bool
+) -> None:
+    certificate = self_signed(tmp_path, name)
+    trusted = ssl.create_default_context(cafile=str(certificate)) if vouched_for else ssl.create_default_context()
+    monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusted)
+    with Receiver(certificate=certificate) as receiver:
+        url = URL(f"https://hooks.example.org:{receiver.port}/")
+        answer = post(url, b"{}", {}, hosts=["hooks.example.org"], lookup=to_us)
+    assert (answer.taken, len(receiver.calls)) == ((True, 1) if taken and vouched_for else (False, 0))
 
 
 def test_nobody_there_is_an_answer_too() -> None:

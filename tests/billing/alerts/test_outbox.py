@@ -14,6 +14,7 @@ import pytest
 from django.conf import settings
 from django.core import mail
 from django.db import connection
+from django.test import Client
 from django.utils import timezone
 from django.utils.translation import override
 
@@ -215,6 +216,18 @@ def test_an_address_that_may_be_called_no_more_is_not(
     raised(budget(red))
     send()
     assert (receiver.calls, Delivery.objects.get(webhook=hook[0]).answer) == ([], "scheme")
+
+
+def test_a_message_that_cannot_be_written_holds_up_no_other(
+    red: Team, blue: Team, hook: tuple[Webhook, str], receiver: Receiver
+) -> None:
+    raised(Noticed(red.pk, Rule.BUDGET, "team", "without its numbers", Severity.NOTE))
+    add_webhook(team=blue, url=f"http://hooks.example.org:{receiver.port}/blue", by=None)
+    raised(budget(blue))
+    send()
+    assert [message.to for message in mail.outbox] == [["charlie@example.org"]]
+    assert [call.path for call in receiver.calls] == ["/blue"]
+    assert set(Delivery.objects.filter(team=red).values_list("state", "answer")) == {("waiting", "not written")}
 
 
 def test_a_secret_of_another_installation_is_said_and_stops_nothing_else(
@@ -443,6 +456,30 @@ def test_a_name_with_a_line_break_makes_no_header(red: Team) -> None:
     raised(budget(red))
     send()
     assert mail.outbox[0].subject.startswith("Red Bcc: everybody@example.org: 80%")
+
+
+def test_every_link_leads_to_a_page_that_a_viewer_may_see_and_that_asks_what_the_alert_is_about(
+    red: Team, client: Client, now: datetime
+) -> None:
+    vera = make_person("Vera")
+    join(red, vera, Role.VIEWER)
+    client.force_login(vera)
+    key = make_key(red).key
+    spike = Noticed(red.pk, Rule.SPIKE, f"key:{key.pk}", "x", Severity.NOTE, "", {"day": "2026-11-25"})
+    unused = Noticed(red.pk, Rule.UNUSED_KEY, f"key:{key.pk}", "x", Severity.NOTE)
+    for noticed, days, keys in (
+        (budget(red), ("2026-11-01", "2026-11-30"), ()),
+        (errors(red), ("2026-11-26", "2026-11-26"), ()),
+        (spike, ("2026-11-25", "2026-11-25"), (key.pk,)),
+        (unused, ("2026-08-28", "2026-11-26"), (key.pk,)),
+    ):
+        alert = raise_alert(noticed, now=now)
+        assert alert is not None
+        answer = client.get(path_of(alert))
+        assert answer.status_code == 200
+        question = answer.context["form"].question()
+        assert (str(question.period.first), str(question.period.last)) == days
+        assert question.filters.keys == keys
 
 
 def test_every_rule_has_words_and_a_link_in_every_language(red: Team, now: datetime) -> None:

@@ -121,6 +121,8 @@ def test_viewers_read_all_of_it_and_see_no_form_for_others(vera: Client, red: Te
     assert "https://hooks.example.org/…room" in html
     assert "secret-of-the" not in html
     assert "From 4 times the usual" in words(html)
+    assert "Alice" in html
+    assert "alice@example.org" not in html
     assert set(re.findall(r'action="(/t/red/[^"]*)"', html)) == set()
 
 
@@ -218,7 +220,7 @@ def test_what_went_out_is_listed_with_how_it_ended(owner: Client, red: Team) -> 
     Delivery.objects.filter(webhook=hook).update(state="failed", answer="no answer in time")
     Delivery.objects.filter(webhook=None).update(state="sent")
     text = words(owner.get(f"{PAGE}sent/").content.decode())
-    assert "alice@example.org 80% of the budget is used: the whole team" in text
+    assert "Alice 80% of the budget is used: the whole team" in text
     assert "given up no answer in time" in text
     assert "in-the-address" not in text
 
