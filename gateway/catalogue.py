@@ -20,12 +20,14 @@ from accounts.models import User
 from accounts.secrets import encrypt
 from accounts.teams import rename_model
 from billing.prices.pricing import carry_prices
+from gateway.availability.spells import carry_spells
 from gateway.engines import CLIENTS
 from gateway.engines.client import close_http
 from gateway.engines.clock import Clock, Deadlines
 from gateway.engines.facts import FoundModel
 from gateway.errors import CatalogueMistake, GatewayError
 from gateway.models import Engine, EngineType, ServedModel
+from gateway.offers import offered
 from gateway.rules import (
     DEFAULTS,
     base_url,
@@ -212,6 +214,8 @@ def change_model(
         carry_prices(old=old, new=public_id)
         if not lives_on:
             rename_model(old=old, new=public_id, by=by)
+            carry_spells(old=old, new=public_id)
+            ServedModel.objects.filter(successor=old).update(successor=public_id)
     revision.bump()
 
 
@@ -224,12 +228,8 @@ def remove_engine(*, engine: Engine, by: User | None) -> None:
 
 
 def models_for(caller: Caller) -> list[Offered]:
-    """The models that the caller may use, by id. The demo engine counts only while no other engine is enabled."""
-    rows = ServedModel.objects.filter(enabled=True, engine__enabled=True).select_related("engine")
-    by_id: dict[str, list[ServedModel]] = {}
-    for row in without_fallback(rows.order_by("public_id", "pk")):
-        by_id.setdefault(row.public_id, []).append(row)
-    return [_offered(name, rows) for name, rows in by_id.items() if caller.may_use(name)]
+    """The models that the caller may use, by id."""
+    return [_offered(name, rows) for name, rows in offered().items() if caller.may_use(name)]
 
 
 @transaction.atomic
@@ -313,14 +313,6 @@ def _has_a_name(model: FoundModel) -> bool:
 def _storable(model: FoundModel) -> FoundModel:
     length = model.context_length
     return model if length is None or 0 < length < 2**31 else FoundModel(model.name)
-
-
-def without_fallback(rows: Iterable[ServedModel]) -> list[ServedModel]:
-    """The demo counts only while no other engine is enabled."""
-    found = list(rows)
-    if not Engine.objects.filter(enabled=True, fallback=False).exists():
-        return found
-    return [row for row in found if not row.engine.fallback]
 
 
 def _offered(name: str, rows: Sequence[ServedModel]) -> Offered:

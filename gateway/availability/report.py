@@ -1,6 +1,5 @@
 """What the public status page says: the platform and each model, without a name of a team, an engine or a machine."""
 
-from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from threading import Lock
@@ -12,8 +11,8 @@ from django.utils import timezone
 from gateway.availability.speed import Speed, speeds
 from gateway.availability.spells import PLATFORM
 from gateway.availability.standings import Standing, standings
-from gateway.catalogue import without_fallback
-from gateway.models import Health, ServedModel
+from gateway.models import Health
+from gateway.offers import offered
 
 FRESH_FOR = 10.0  # seconds that a process shows the same report
 
@@ -53,11 +52,7 @@ class Report:
 
 def load(*, now: datetime) -> Report:
     """Five queries, however many models there are."""
-    rows: defaultdict[str, list[ServedModel]] = defaultdict(list)
-    served = ServedModel.objects.filter(enabled=True, engine__enabled=True).select_related("engine")
-    for row in without_fallback(served.order_by("public_id", "pk")):
-        rows[row.public_id].append(row)
-    shown = {name: of for name, of in rows.items() if all(row.on_status_page for row in of)}
+    shown = {name: of for name, of in offered().items() if all(row.on_status_page for row in of)}
     stand, fast = standings([PLATFORM, *shown], now=now), speeds(list(shown), now=now)
     models = tuple(
         ModelStatus(

@@ -12,10 +12,10 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from gateway.catalogue import without_fallback
 from gateway.measures import FIRST_TOKEN, quantile
-from gateway.models import Engine, Health, ServedModel, Spell
+from gateway.models import Engine, Health, Spell
 from gateway.monitor.pulse import Flow, Told, fresh
+from gateway.offers import offered
 
 PLATFORM = ""  # its place among the models
 GAP = timedelta(minutes=5)  # between two looks, from which on nobody looked
@@ -37,13 +37,14 @@ def note_states(*, now: datetime | None = None) -> None:
     """What every model that is offered is like now, and the platform."""
     now, processes = now or timezone.now(), fresh()
     _Absence.since = None if processes else _Absence.since or now
-    found = states(_offered(), processes)
+    engines = {model: [row.engine for row in rows] for model, rows in offered().items()}
+    found = states(engines, processes)
     if _Absence.since is not None and now - _Absence.since < PATIENCE:
         del found[PLATFORM]
     note(found, now=now)
 
 
-def states(offered: Mapping[str, Sequence[Engine]], processes: Sequence[Told]) -> dict[str, Health]:
+def states(engines: Mapping[str, Sequence[Engine]], processes: Sequence[Told]) -> dict[str, Health]:
     """By public id. A model is down when none of its engines answers, or most calls of the last five minutes failed.
 
     Slow is one that fails now and then, or keeps callers waiting.
@@ -54,8 +55,8 @@ def states(offered: Mapping[str, Sequence[Engine]], processes: Sequence[Told]) -
         for flow in told.flows:
             flows[flow.model].append(flow)
     found = {PLATFORM: Health.WORKS if processes else Health.DOWN}
-    for model, engines in offered.items():
-        alive = any(not engine.problem and engine.name not in out for engine in engines)
+    for model, ways in engines.items():
+        alive = any(not engine.problem and engine.name not in out for engine in ways)
         found[model] = _by_calls(flows[model]) if alive else Health.DOWN
     return found
 
@@ -76,17 +77,14 @@ def note(found: Mapping[str, Health], *, now: datetime) -> None:
     Spell.objects.bulk_create(begun, ignore_conflicts=True)  # of two looks in one moment, the first
 
 
+def carry_spells(*, old: str, new: str) -> None:
+    """A model that gets a new id stays the same model. One that has a past under that id keeps it."""
+    if not Spell.objects.filter(model=new).exists():
+        Spell.objects.filter(model=old).update(model=new)
+
+
 def forget_old() -> None:
     Spell.objects.filter(ends_at__lt=timezone.now() - KEPT).delete()
-
-
-def _offered() -> dict[str, list[Engine]]:
-    """The enabled engines of each model on offer."""
-    rows = ServedModel.objects.filter(enabled=True, engine__enabled=True).select_related("engine")
-    found: defaultdict[str, list[Engine]] = defaultdict(list)
-    for row in without_fallback(rows.order_by("public_id", "pk")):
-        found[row.public_id].append(row.engine)
-    return dict(found)
 
 
 def _out_everywhere(processes: Sequence[Told]) -> set[str]:

@@ -8,7 +8,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.cache import patch_cache_control
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from gateway.availability import captions
 from gateway.availability.report import FRESH_FOR, ModelStatus, Report, board
@@ -18,7 +18,7 @@ OUTAGES = timedelta(days=14)  # of which outages are listed
 
 
 @login_not_required
-@require_GET
+@require_safe
 def status(request: HttpRequest) -> HttpResponse:
     report = _report()
     state = captions.state_said(report.platform)
@@ -38,7 +38,7 @@ def status(request: HttpRequest) -> HttpResponse:
 
 
 @login_not_required
-@require_GET
+@require_safe
 def status_json(request: HttpRequest) -> HttpResponse:
     report = _report()
     body = {

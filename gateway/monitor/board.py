@@ -9,10 +9,10 @@ from time import perf_counter
 from django.utils import timezone
 
 from billing.models import DeadLetter
-from gateway.catalogue import without_fallback
 from gateway.measures import FIRST_TOKEN, quantile
-from gateway.models import Engine, ServedModel
+from gateway.models import Engine
 from gateway.monitor.pulse import LONG, STEP, EngineSeen, Flow, SpoolTold, Told, fresh
+from gateway.offers import offered
 
 POINTS = int(LONG / STEP)
 
@@ -86,9 +86,7 @@ def look_now() -> Picture:
     processes = fresh()
     took = (perf_counter() - began) * 1000
     engines = list(Engine.objects.order_by("fallback", "name"))
-    rows = ServedModel.objects.filter(enabled=True, engine__enabled=True).select_related("engine")
-    served = list(dict.fromkeys(row.public_id for row in without_fallback(rows.order_by("public_id"))))
-    return picture(processes, engines, served, dead_letters=DeadLetter.objects.count(), database_ms=took)
+    return picture(processes, engines, list(offered()), dead_letters=DeadLetter.objects.count(), database_ms=took)
 
 
 def picture(

@@ -11,7 +11,7 @@ from gateway.monitor.screen import TEMPLATE, context
 
 @require_GET
 def monitor(request: HttpRequest) -> HttpResponse:
-    """As it is now. With script, the socket goes on from here; without, the browser loads it again."""
+    """As it is now. With script, the socket goes on from here; without, whoever reads it loads it again."""
     require_operator(request.user)
     say_watched()
     return render(request, TEMPLATE, context(words(look_now())))

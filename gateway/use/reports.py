@@ -18,8 +18,8 @@ from billing.ledger.histograms import percentile
 from billing.models import ENDED_WELL, Price, UsageDay
 from billing.usage.periods import DAY, HOUR
 from billing.usage.questions import Bucket, Question, days, quarters
-from gateway.catalogue import without_fallback
-from gateway.models import LastUse, ServedModel
+from gateway.models import LastUse
+from gateway.offers import offered
 from gateway.use.last import Last, last_uses
 
 TOP = 3  # of those who use a model are named
@@ -260,11 +260,6 @@ def _used(
 
 def _offers(team: Team | None) -> dict[str, Offer]:
     """The models on offer, to the team if one is given."""
-    rows = ServedModel.objects.filter(enabled=True, engine__enabled=True).select_related("engine")
-    by_id: dict[str, list[ServedModel]] = {}
-    for row in without_fallback(rows.order_by("public_id", "pk")):
-        if team is None or team.models is None or row.public_id in team.models:
-            by_id.setdefault(row.public_id, []).append(row)
     return {
         name: Offer(
             of[0].pk,
@@ -273,7 +268,8 @@ def _offers(team: Team | None) -> dict[str, Offer]:
             min((row.retires_on for row in of if row.retires_on), default=None),
             next((row.successor for row in of if row.successor), ""),
         )
-        for name, of in by_id.items()
+        for name, of in offered().items()
+        if team is None or team.models is None or name in team.models
     }
 
 

@@ -5,11 +5,13 @@ from datetime import date
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import AuditEntry, Team, User
+from gateway.catalogue import change_model
 from gateway.errors import CatalogueMistake
 from gateway.lifecycle import set_lifecycle
-from gateway.models import Engine, ServedModel
+from gateway.models import Engine, ServedModel, Spell
 from tests.gateway.conftest import Api
 
 LAST = date(2027, 3, 1)
@@ -65,6 +67,15 @@ def test_an_operator_marks_a_model_on_its_page(client: Client, alice: User, mode
     wrong = client.post(reverse("gateway:model-lifecycle", args=[models[0].pk]), {"retires_on": "soon"})
     assert wrong.status_code == 422
     assert states()[0] == ("old", LAST, "new", True)
+
+
+def test_a_renamed_model_keeps_its_past_and_stays_a_successor(models: list[ServedModel]) -> None:
+    old, _other, new = models
+    set_lifecycle(model=old, retires_on=LAST, successor="new", on_status_page=True, by=None)
+    Spell.objects.create(model="new", state="works", begins_at=timezone.now(), ends_at=timezone.now())
+    change_model(model=new, public_id="newer", aliases=[], enabled=True, defaults={}, by=None)
+    assert states()[:2] == [("old", LAST, "newer", True)] * 2
+    assert list(Spell.objects.values_list("model", flat=True)) == ["newer"]
 
 
 def test_a_team_reads_it_in_its_catalogue(client: Client, alice: User, red: Team, models: list[ServedModel]) -> None:

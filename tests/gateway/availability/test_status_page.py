@@ -127,6 +127,7 @@ def test_programs_read_the_same(client: Client, models: list[ServedModel], red: 
     assert answer.headers["cache-control"] == "public, max-age=10"
     assert answer.headers["access-control-allow-origin"] == "*"
     told = answer.json()
+    assert client.head(JSON).status_code == 200
     assert told["status"] == "slow"
     assert (told["platform"]["state"], told["platform"]["availability_90_days"]) == ("works", 1.0)
     found = told["models"][0]

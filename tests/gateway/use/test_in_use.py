@@ -68,16 +68,18 @@ def test_each_models_sums_are_those_of_the_log(red: Team, engine: Engine) -> Non
     write(
         ended(red.pk, counts(100, 20), model="llama", at_ms=at(20), price=PRICE),
         ended(red.pk, counts(50, 30), model="llama", at_ms=at(25), outcome="upstream_error"),
+        ended(red.pk, counts(0, 0), model="llama", at_ms=at(25), outcome="stopped"),
+        ended(red.pk, counts(0, 0), model="llama", at_ms=at(25)),
         ended(red.pk, counts(7, 3, "estimated"), model="qwen", at_ms=at(25)),
         ended(red.pk, counts(900, 900), model="llama", at_ms=at(1, month=10)),  # before the thirty days
     )
     report = asked(red)
     llama, qwen = report.used
-    assert (llama.model, llama.requests, llama.prompt_tokens, llama.completion_tokens) == ("llama", 2, 150, 50)
-    assert (llama.errors, llama.error_share, llama.priced_requests) == (1, 0.5, 1)
+    assert (llama.model, llama.requests, llama.prompt_tokens, llama.completion_tokens) == ("llama", 4, 150, 50)
+    assert (llama.errors, llama.error_share, llama.priced_requests) == (1, 0.25, 1)
     assert llama.cost_of_thousand == llama.cost * 1000 == (100 * PRICE.input + 20 * PRICE.output) / 1000
     assert (qwen.tokens, qwen.estimated_tokens, qwen.cost_of_thousand) == (10, 10, None)
-    assert (report.tokens, report.requests) == (210, 3)
+    assert (report.tokens, report.requests) == (210, 5)
 
 
 def test_the_line_has_a_point_for_each_day_and_for_each_hour_of_a_short_period(red: Team, engine: Engine) -> None:
@@ -151,7 +153,14 @@ def test_the_last_use_is_told_to_the_second_that_the_log_has(red: Team, blue: Te
         ended(blue.pk, model="llama", at_ms=at(26, 9, 14)),
         ended(blue.pk, model="llama", at_ms=at(22, 18)),
         ended(red.pk, model="qwen", at_ms=at(20, 23, 59)),
+        ended(red.pk, model="gemma", at_ms=at(26, 9, 12)),
+        ended(blue.pk, model="gemma", at_ms=at(26, 9, 11)),
+        ended(red.pk, model="phi", at_ms=at(26, 14, 29)),
+        ended(blue.pk, model="phi", at_ms=at(26, 14, 16)),
     )
+    for name, minute in (("gemma", (9, 12)), ("phi", (14, 29))):
+        last = datetime(2026, 11, 26, *minute, 30, tzinfo=UTC)
+        assert one(asked(None), name).last == Last(last, exact=True), "two teams in one quarter of an hour"
     # That of an hour ago is read in one go with the others', those before are looked for.
     exact = {name: datetime(2026, 11, *when, 30, tzinfo=UTC) for name, when in {
         "red": (26, 9, 13), "all": (26, 9, 14), "qwen": (20, 23, 59),
