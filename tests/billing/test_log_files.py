@@ -135,6 +135,14 @@ def test_the_command_writes_the_same_bytes_as_the_page(client: Client, alice: Us
         assert "no-store" in response["Cache-Control"]
 
 
+def test_a_file_of_days_that_cannot_be_is_refused(client: Client, alice: User, red: Team) -> None:
+    client.force_login(alice)
+    place = reverse("billing:log-csv", args=[red.slug])
+    response = client.get(place, {"period": "custom", "first": "2026-11-10", "last": "2026-11-01"})
+    assert response.status_code == 422
+    assert response.content.decode() == "This day is before the first one."
+
+
 @pytest.fixture
 def signed_in(transactional_db: None, alice: User, red: Team, settings: pytest.FixtureRequest) -> str:
     settings.SECRET_KEY = SECRET  # type: ignore[attr-defined]  # as the server has it, whose cookie this is
