@@ -199,6 +199,7 @@ def test_the_server_streams_the_file_and_stops_for_who_leaves(
         answer.close()
         leaving.close()
         assert quiet(), "PostgreSQL still works for the one who left"
+        assert "Traceback" not in server.log()
 
 
 def quiet() -> bool:
