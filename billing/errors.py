@@ -18,7 +18,8 @@ BillingError
 ├── PriceListMistakes  a list of prices of which nothing was taken; `lines` says why, by line
 ├── OverBudget         a call may cost more than a budget or credit has left
 ├── NoPrice            a call is to be paid in money and its model has no price
-└── AlreadyEntered     the form that adds to a credit has done so before
+├── AlreadyEntered     the form that adds to a credit has done so before
+└── TooManyGroups      usage was asked for in more groups than one answer holds
 """
 
 from collections.abc import Sequence
@@ -144,4 +145,8 @@ class NoPrice(BillingError):
 
 
 class AlreadyEntered(BillingError):
+    pass
+
+
+class TooManyGroups(BillingError):
     pass
