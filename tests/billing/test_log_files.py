@@ -194,6 +194,12 @@ def test_the_server_streams_the_file_and_stops_for_who_leaves(
         assert body.count(b"\n") == full_day + 1
         assert body.endswith(b"\n")
 
+        slow, answer = begun(server, signed_in, address)
+        begin = answer.read(1000)
+        assert quiet(), "one who does not read holds PostgreSQL"
+        assert (begin + answer.read()).count(b"\n") == full_day + 1
+        slow.close()
+
         leaving, answer = begun(server, signed_in, address)
         answer.read(1000)
         answer.close()
@@ -203,11 +209,14 @@ def test_the_server_streams_the_file_and_stops_for_who_leaves(
 
 
 def quiet() -> bool:
-    """Whether nobody copies from the log, within ten seconds."""
+    """Whether nobody copies from the log or holds a transaction after it, within ten seconds."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY (%'")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+                " AND (state = 'active' AND query LIKE 'COPY (%' OR state LIKE 'idle in transaction%')"
+            )
             if cursor.fetchone() == (0,):
                 return True
         time.sleep(0.05)
