@@ -20,7 +20,8 @@ BillingError
 ├── NoPrice            a call is to be paid in money and its model has no price
 ├── AddressRefused     a webhook leads where this server calls nobody; `reason` says why
 ├── TooManyWebhooks    a team has as many as it may have
-└── AlreadyEntered     the form that adds to a credit has done so before
+├── AlreadyEntered     the form that adds to a credit has done so before
+└── TooManyGroups      usage was asked for in more groups than one answer holds
 """
 
 from collections.abc import Sequence
@@ -158,4 +159,8 @@ class TooManyWebhooks(BillingError):
 
 
 class AlreadyEntered(BillingError):
+    pass
+
+
+class TooManyGroups(BillingError):
     pass

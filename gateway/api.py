@@ -90,7 +90,7 @@ async def _answer(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], rece
         await reply.json(await consumption(await _known(headers, reply)))
     elif (name := path.removeprefix(organization.PREFIX)) in organization.REPORTS:
         _allow(method, "GET")
-        await reply.json(await organization.report(name, headers, scope["query_string"]))
+        await reply.whole(200, await organization.report(name, headers, scope["query_string"]))
     elif path == OPENAPI:
         _allow(method, "GET")
         await reply.json(in_english())

@@ -5,6 +5,7 @@ Buckets are UTC's and whole: the first is the one that holds `start_time`. Quart
 """
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,8 @@ from accounts.admin_keys import Reader, reader
 from accounts.database import in_database
 from accounts.errors import InvalidKey
 from accounts.models import Team
-from billing.usage.organization import WIDTHS, Asked, By, Group, What, grouped
+from billing.errors import TooManyGroups
+from billing.usage.organization import MOST, WIDTHS, Asked, By, Group, What, grouped
 from billing.usage.sums import Sums
 from gateway.auth import given_secret
 from gateway.errors import BadRequest, Unauthorized, Unavailable
@@ -63,18 +65,23 @@ REPORTS: Mapping[str, Report] = {
 _places = asyncio.Semaphore(AT_ONCE)
 
 
-async def report(name: str, headers: Mapping[bytes, bytes], query: bytes) -> Json:
-    """Raises Unauthorized, BadRequest, or Unavailable while PostgreSQL is away."""
+async def report(name: str, headers: Mapping[bytes, bytes], query: bytes) -> bytes:
+    """JSON, which is written in the thread: it may be long. Raises Unauthorized, BadRequest, or Unavailable while
+    PostgreSQL is away.
+    """
     async with _places:
         try:
             return await in_database(_told, REPORTS[name], given_secret(headers), query)
         except InvalidKey as error:
             raise Unauthorized("This is read with an admin key: 'Authorization: Bearer sk-tert-admin-…'.") from error
+        except TooManyGroups as error:
+            said = f"There are more than {MOST} groups. Ask for fewer buckets by 'limit', or for fewer groups."
+            raise BadRequest(said, param="limit") from error
         except (DatabaseError, psycopg.Error) as error:
             raise Unavailable("The database cannot be reached. Try again later.", retry_after=RETRY_AFTER) from error
 
 
-def _told(which: Report, secret: str, query: bytes) -> Json:
+def _told(which: Report, secret: str, query: bytes) -> bytes:
     who = reader(secret)
     page = _read(which, who, query, timezone.now())
     found = grouped(page.asked)
@@ -88,7 +95,8 @@ def _told(which: Report, secret: str, query: bytes) -> Json:
         }
         for begin in page.begins
     ]
-    return {"object": "page", "data": buckets, "has_more": page.following is not None, "next_page": page.following}
+    told = {"object": "page", "data": buckets, "has_more": page.following is not None, "next_page": page.following}
+    return json.dumps(told, ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from billing.usage.log import EXACT, Entry
 from billing.usage.refusal_captions import why_refused
 from billing.usage.refused_log import RefusedEntry
 
+FINE = Decimal("1e-6")
 STATES = {Outcome.OK: "good"} | dict.fromkeys(set(ENDED_WELL) - {Outcome.OK}, "off")
 
 
@@ -142,7 +143,8 @@ def lead(entries: int | None, days: str, zone: str) -> str:
 
 
 def _cost(amount: Decimal, *, signed: bool) -> str:
-    said = captions.money(amount)
+    """With six decimals, which tell one request from another, unless nothing would be left."""
+    said = captions.exact_money(amount.quantize(FINE) or amount)
     return f"+{said}" if signed and amount > 0 else said
 
 

@@ -78,8 +78,14 @@ def _asked(request: HttpRequest, slug: str) -> Asked:
 
 
 def _file(request: HttpRequest, slug: str, form: Form) -> HttpResponseBase:
-    """Streamed: to a server in the event loop by its own way, where Django would collect an iterator first."""
+    """Streamed: to a server in the event loop by its own way, where Django would collect an iterator first.
+
+    A page falls back to what it can show, and says so. A file of other days than were asked for would say nothing.
+    """
     asked = _asked(request, slug)
+    if asked.form.errors:
+        said = "\n".join(str(error) for errors in asked.form.errors.values() for error in errors)
+        return HttpResponse(said, status=422, content_type="text/plain; charset=utf-8")
     content = lines_async if isinstance(request, ASGIRequest) else lines
     response = StreamingHttpResponse(content(asked.question, form), content_type=CONTENT_TYPES[form])
     period = asked.question.period

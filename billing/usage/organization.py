@@ -10,12 +10,14 @@ from django.conf import settings
 from django.db.models import DateTimeField, F, Func, Q, QuerySet, Sum, Value
 
 from accounts.models import Team
+from billing.errors import TooManyGroups
 from billing.models import PlatformDay, UsageDay, UsageQuarter, UsageRecord
 from billing.usage.sums import SUMMED, Sums
 
 WIDTHS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EMBEDDINGS = "embeddings"  # as the log names the endpoint
+MOST = 20_000  # groups of an answer, over all of its buckets
 
 
 class By(StrEnum):
@@ -60,12 +62,15 @@ class Group:
 
 
 def grouped(asked: Asked) -> dict[datetime, list[Group]]:
-    """By the begin of each bucket that holds anything; in each, most tokens first."""
+    """By the begin of each bucket that holds anything; in each, most tokens first. Raises TooManyGroups."""
     rows, begin = _source(asked)
     names = [str(by) for by in asked.by]
     totals: dict[str, Any] = {f"sum_{name}": Sum(name) for name in SUMMED}
     found: defaultdict[datetime, list[Group]] = defaultdict(list)
-    for row in rows.filter(_filters(asked)).values(*names, begun=begin).annotate(**totals).order_by():
+    told = list(rows.filter(_filters(asked)).values(*names, begun=begin).annotate(**totals).order_by()[: MOST + 1])
+    if len(told) > MOST:
+        raise TooManyGroups(f"more than {MOST} groups")
+    for row in told:
         sums = Sums(**{name: row[f"sum_{name}"] for name in SUMMED})
         found[_moment(row["begun"])].append(Group({by: row[by] for by in asked.by}, sums))
     for groups in found.values():

@@ -22,6 +22,7 @@ from billing.ledger import refusals
 from billing.ledger.adjustments import adjust
 from billing.ledger.months import close_month
 from billing.models import Outcome, UsageRecord
+from billing.usage import log_captions
 from billing.usage.log import PAGE, Entry, Page, Place, Window, read_page
 from billing.usage.log_files import records
 from billing.usage.periods import Period
@@ -165,7 +166,7 @@ def links(html: str, rel: str) -> list[str]:
 
 
 def times(html: str) -> list[str]:
-    return re.findall(r'<time datetime="([^"]+)"', html)
+    return re.findall(r'<time[^>]* datetime="([^"]+)"', html)
 
 
 @pytest.fixture
@@ -310,6 +311,35 @@ def test_a_page_takes_as_many_queries_for_one_row_as_for_three(
         assert len(times(shown(client, red))) == rows
     with django_assert_num_queries(19):
         assert len(times(shown(client, red, "?show=refused"))) == rows
+
+
+@pytest.mark.parametrize(
+    ("cost", "said"),
+    [
+        ("0.0133460000004", "€0.013346"),
+        ("12", "€12.00"),
+        ("0.00000004", "€0.00000004"),
+        ("0", "€0.00"),
+        ("-0.002106", "-€0.002106"),
+    ],
+)
+def test_a_cost_keeps_the_decimals_that_tell_requests_apart(cost: str, said: str) -> None:
+    assert log_captions._cost(Decimal(cost), signed=False) == said
+
+
+@pytest.mark.spec("F37")
+def test_who_and_what_is_gone_stays_in_the_log_under_its_name(client: Client, alice: User, red: Team) -> None:
+    client.force_login(alice)
+    key, gone = make_key(red, name="nightly").key, make_person("Gone")
+    ledger.write(
+        [ended(red.pk, model="retired", key_id=key.pk, key_name="nightly", member_id=gone.pk, member_name="Gone")]
+    )
+    key.delete()
+    gone.delete()
+    assert "retired nightly Gone 10 5" in plain(shown(client, red, "?model=retired"))
+    today = timezone.now().date()
+    (line,) = records(Question(Scope(red), Period(today, today, ZoneInfo("UTC"))))
+    assert (line["key"], line["member"], line["model"]) == ("nightly", "Gone", "retired")
 
 
 def test_what_is_asked_of_the_page_cannot_break_it(client: Client, alice: User, red: Team) -> None:

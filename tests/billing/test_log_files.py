@@ -135,6 +135,14 @@ def test_the_command_writes_the_same_bytes_as_the_page(client: Client, alice: Us
         assert "no-store" in response["Cache-Control"]
 
 
+def test_a_file_of_days_that_cannot_be_is_refused(client: Client, alice: User, red: Team) -> None:
+    client.force_login(alice)
+    place = reverse("billing:log-csv", args=[red.slug])
+    response = client.get(place, {"period": "custom", "first": "2026-11-10", "last": "2026-11-01"})
+    assert response.status_code == 422
+    assert response.content.decode() == "This day is before the first one."
+
+
 @pytest.fixture
 def signed_in(transactional_db: None, alice: User, red: Team, settings: pytest.FixtureRequest) -> str:
     settings.SECRET_KEY = SECRET  # type: ignore[attr-defined]  # as the server has it, whose cookie this is
@@ -186,19 +194,29 @@ def test_the_server_streams_the_file_and_stops_for_who_leaves(
         assert body.count(b"\n") == full_day + 1
         assert body.endswith(b"\n")
 
+        slow, answer = begun(server, signed_in, address)
+        begin = answer.read(1000)
+        assert quiet(), "one who does not read holds PostgreSQL"
+        assert (begin + answer.read()).count(b"\n") == full_day + 1
+        slow.close()
+
         leaving, answer = begun(server, signed_in, address)
         answer.read(1000)
         answer.close()
         leaving.close()
         assert quiet(), "PostgreSQL still works for the one who left"
+        assert "Traceback" not in server.log()
 
 
 def quiet() -> bool:
-    """Whether nobody copies from the log, within ten seconds."""
+    """Whether nobody copies from the log or holds a transaction after it, within ten seconds."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY (%'")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+                " AND (state = 'active' AND query LIKE 'COPY (%' OR state LIKE 'idle in transaction%')"
+            )
             if cursor.fetchone() == (0,):
                 return True
         time.sleep(0.05)

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from accounts.models import AuditEntry, Role, Team, User
+from accounts.models import ApiKey, AuditEntry, Role, Team, User
 from billing.ledger import log as ledger
 from billing.ledger.adjustments import adjust
 from billing.ledger.months import changes, close_month, closed_until, closing_of, reopen_month
@@ -53,6 +53,7 @@ def busy_autumn(team: Team, by: User) -> None:
     traffic(30, SEPTEMBER, date(2026, 10, 31))
     ledger.write([one := ended(team.pk, counts(1000, 200), price=PRICE)])
     adjust(request_id=one.start.id, prompt_tokens=10, reason="half", by=by)
+    ApiKey.objects.filter(pk=keys[0]).delete()
 
 
 @pytest.mark.spec("U3", "R23")

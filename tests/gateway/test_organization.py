@@ -18,6 +18,7 @@ from accounts.teams import add_member
 from billing.ledger import log as ledger
 from billing.models import UsageRecord
 from billing.records import Counts
+from billing.usage import organization
 from gateway.openapi import in_english
 from gateway.openapi.organization import BUCKETS
 from gateway.organization import REPORTS
@@ -278,6 +279,15 @@ def test_a_wrong_question_is_refused_and_says_which_field(
     response = ask(api, admin, **query)
     assert response.status_code == 400
     assert (response.json()["error"]["param"], response.json()["error"]["type"]) == (param, "invalid_request_error")
+
+
+def test_more_groups_than_one_answer_holds_are_refused(
+    api: Api, traffic: list[UsageRecord], platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(organization, "MOST", 3)
+    response = ask(api, platform, limit=31, group_by="model,api_key_id")
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "limit")
+    assert len(results(told(api, platform, limit=1))) <= 1
 
 
 def test_other_addresses_and_methods_are_not_there(api: Api, admin: str) -> None:
