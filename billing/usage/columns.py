@@ -1,6 +1,7 @@
 """The rows of roll-ups and refusals that a section reads, with the column of its chart that each belongs to."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,14 +12,14 @@ from billing.models import RefusedQuarter
 from billing.usage.buckets import Moment, edges, instant
 from billing.usage.comparing import cut, shift
 from billing.usage.periods import Period
-from billing.usage.questions import Compared, Question, days, quarters
+from billing.usage.questions import Compared, Group, Question, days, quarters
 
 TOLD = ("model", "outcome")  # what the sections tell apart
 
 
 def used(question: Question, begins: Sequence[Moment]) -> QuerySet[Any]:
     """The question's roll-ups, each with `place`, the number of its column."""
-    when, found = ("bucket", quarters(question)) if question.by_quarters else ("day", days(question, *TOLD))
+    when, found = ("bucket", quarters(question)) if question.by_quarters else ("day", _days(question))
     return found.annotate(place=_place(when, edges(question, tuple(begins))))
 
 
@@ -33,10 +34,15 @@ def used_before(question: Question, *, now: datetime) -> list[QuerySet[Any]]:
     if question.by_quarters:
         return [_until(quarters(earlier), until)]
     if until is None or question.scope.team is None:
-        return [days(earlier, *TOLD)]
+        return [_days(earlier)]
     day = until.astimezone(question.period.zone).date()
     last = question.over(Period(day, day, question.period.zone))
-    return [days(earlier, *TOLD).filter(day__lt=day), _until(quarters(last), until)]
+    return [_days(earlier).filter(day__lt=day), _until(quarters(last), until)]
+
+
+def _days(question: Question) -> QuerySet[Any]:
+    """Whatever the page groups by, the sections tell models and outcomes apart."""
+    return days(replace(question, group=Group.MODEL), *TOLD)
 
 
 def refused(question: Question, begins: Sequence[Moment]) -> QuerySet[Any]:

@@ -18,7 +18,7 @@ from billing.usage.periods import DAY
 from billing.usage.questions import Group, Metric, Question
 from billing.usage.refused import refused
 from billing.usage.reports import Report, amount, others, usage
-from billing.usage.sections import sections
+from billing.usage.sections import budgets
 
 # Where the colours of a kind are chosen. Models, keys, people and teams have those that their names decide.
 HUES = {
@@ -59,6 +59,7 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
     hues = {one.key: stack.hue for one, stack in zip(shown, chart.stacks, strict=True) if one.key}
     return {
         "form": form,
+        "budgets": budgets(question, now=now)[:1],
         "question": question,
         "report": report,
         "links": links,
@@ -84,7 +85,7 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "heads": breakdown.heads(report, links),
         "rows": breakdown.rows(report, links, hues),
         "whole": breakdown.whole(report, links),
-    } | sections(question, now=now, state=links.state)
+    }
 
 
 def _hues(group: Group, offers: list[filters.Offer]) -> dict[str, int]:

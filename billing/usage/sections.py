@@ -55,10 +55,7 @@ def sections(question: Question, *, now: datetime, state: Mapping[str, Any] | No
     said = dict(_state(question) if state is None else state)
     later = _later(question)
     found = Sections(
-        budgets=tuple(
-            shown_burndown(one, name=f"budget-{number}")
-            for number, one in enumerate(burndowns(question.scope, now=now), start=1)
-        ),
+        budgets=budgets(question, now=now),
         week=the_week(question) if asked and not later else None,
         week_query=address(**said) if asked and later else "",
         speed=shown_speed(speed(question, begins), question, named) if asked else None,
@@ -71,6 +68,14 @@ def sections(question: Question, *, now: datetime, state: Mapping[str, Any] | No
         log_query=address(**{**said, "outcome": [one.outcome for one in ended.endings if one.count]}),
     )
     return {"sections": found}
+
+
+def budgets(question: Question, *, now: datetime) -> tuple[ShownBurndown, ...]:
+    """Of the whole scope's budgets, whatever is filtered. The first stands in the upper half, beside the chart."""
+    return tuple(
+        shown_burndown(one, name=f"budget-{number}")
+        for number, one in enumerate(burndowns(question.scope, now=now), start=1)
+    )
 
 
 def the_week(question: Question) -> ShownWeek | None:

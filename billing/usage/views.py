@@ -26,7 +26,10 @@ from billing.usage.links import Links
 from billing.usage.page import context
 from billing.usage.questions import Question, Scope
 from billing.usage.reports import usage
+from billing.usage.sections import sections
 from billing.usage.sums import Sums
+
+BELOW = "below"  # in the address: the page's lower half
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +178,13 @@ def _log(team: Team) -> str:
 def _page(request: HttpRequest, place: Place) -> HttpResponse:
     now = timezone.now()
     form, question, links = _asked(request, place, now)
+    if request.GET.get("part") == BELOW:
+        return _below(request, place, question, links, now)
     found = context(form, question, links, now=now) | {
         "shown": place.scope.team,
         "title": place.title,
         "path": place.path,
+        "below": links.to(part=BELOW),
         "files": _files(place, links),
         "teams_of_mine": _teams(request, place),
         "base_url": settings.BASE_URL,
@@ -189,6 +195,19 @@ def _page(request: HttpRequest, place: Place) -> HttpResponse:
     response["Vary"] = "HX-Request"
     if part:  # a form sends all of its fields; the address keeps what is not as usual
         response["HX-Push-Url"] = links.to()
+    return response
+
+
+def _below(request: HttpRequest, place: Place, question: Question, links: Links, now: datetime) -> HttpResponse:
+    """The lower half, which the page fetches once it is there; a page of its own for who has no script."""
+    found = sections(question, now=now, state=links.state) | {
+        "shown": place.scope.team,
+        "title": place.title,
+        "days": captions.days_in_words(question.period),
+        "back": links.to(),
+    }
+    response = render(request, "billing/sections.html" if _wants_part(request) else "billing/below.html", found)
+    response["Vary"] = "HX-Request"
     return response
 
 

@@ -30,9 +30,13 @@ FIGURES = ["budget", "hours", "speed", "whole", "models-speed", "errors", "refus
 
 
 def page(client: Client, team: Team, query: str = "", **headers: str) -> str:
-    response = client.get(reverse("billing:usage", args=[team.slug]) + query, headers=headers)
-    assert response.status_code == 200
-    return response.content.decode()
+    """With the lower half where its script puts it."""
+    place = reverse("billing:usage", args=[team.slug]) + query
+    upper = client.get(place, headers=headers)
+    (address,) = re.findall(r'<div hx-get="([^"]+)" hx-trigger="load"', upper.content.decode())
+    lower = client.get(address.replace("&amp;", "&"), headers={"HX-Request": "true", **headers})
+    assert (upper.status_code, lower.status_code) == (200, 200)
+    return upper.content.decode() + lower.content.decode()
 
 
 def asked(scope: Scope, query: str = "", **changed: Any) -> Sections:
@@ -74,6 +78,18 @@ def test_each_figure_is_named_by_its_finding_and_has_the_table_of_its_columns(
     month = rows.pop("budget")
     assert rows == {"hours": 24, "speed": 30, "whole": 30, "models-speed": 1, "errors": 30, "refused": 30}
     assert 28 <= month <= 31
+    assert set(re.findall(r'fill="url\(#(q\w)\)"', html)) <= set(re.findall(r'<pattern id="(q\w)"', html))
+
+
+def test_without_script_the_lower_half_is_a_page_of_its_own(
+    client: Client, bob: User, red: Team, traffic: None
+) -> None:
+    client.force_login(bob)
+    place = reverse("billing:usage", args=[red.slug])
+    assert f'<a href="{place}?part=below">' in client.get(place).content.decode()
+    html = client.get(f"{place}?part=below").content.decode()
+    assert "<h1>Usage</h1>" in html
+    assert [name for name in FIGURES if f'id="{name}"' not in html] == []
     assert set(re.findall(r'fill="url\(#(q\w)\)"', html)) <= set(re.findall(r'<pattern id="(q\w)"', html))
 
 
