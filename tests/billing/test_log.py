@@ -165,7 +165,7 @@ def links(html: str, rel: str) -> list[str]:
 
 
 def times(html: str) -> list[str]:
-    return re.findall(r'<time datetime="([^"]+)"', html)
+    return re.findall(r'<time class="nowrap" datetime="([^"]+)"', html)
 
 
 @pytest.fixture
