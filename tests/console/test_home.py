@@ -62,5 +62,5 @@ def test_nobody_else_has_anything_to_open_in_the_navigation(client: Client, red:
 def parts(client: Client, address: str) -> list[tuple[str, str]]:
     """What of the navigation can be folded: whether it is open, and its name."""
     navigation = client.get(address).content.decode().partition('<nav class="side"')[2].partition("</nav>")[0]
-    found = re.findall(r'<details class="part"( open)?>\s*<summary>([^<]+)<', navigation)
+    found = re.findall(r'<details class="part"( open)?>\s*<summary><span>([^<]+)<', navigation)
     return [(is_open.strip(), name) for is_open, name in found]
