@@ -13,6 +13,7 @@ from django.utils.translation import get_language, ngettext, pgettext, to_locale
 from django.utils.translation import gettext as _
 
 from billing.ledger.checks import Check
+from billing.models import ENDED_WELL
 from billing.usage.periods import Period
 from billing.usage.questions import Bucket, Compared, Group, Metric
 from billing.usage.reports import Report, Series, amount
@@ -52,11 +53,15 @@ def heading(report: Report) -> str:
 
 
 def most_of_the_change(report: Report) -> Series | None:
-    """The row whose own change is more than half of the whole's, of several; where it was, not why it came."""
+    """The row whose own change is more than half of the whole's, of several; where it was, not why it came.
+
+    Never those that were answered, of outcomes: they are what everybody expects.
+    """
     change = amount(report.total, report.metric) - amount(report.before, report.metric)
-    for one in report.series:
+    for one in report.series if len(report.series) > 1 else ():
+        expected = report.group == Group.OUTCOME and one.key in ENDED_WELL
         own = amount(one.total, report.metric) - amount(one.before, report.metric)
-        if len(report.series) > 1 and not one.others and own / change > 0.5:
+        if own / change > 0.5 and not one.others and not expected:
             return one
     return None
 

@@ -159,6 +159,19 @@ def test_the_heading_says_in_whose_numbers_most_of_a_change_is(
     assert re.findall(r'<h2 class="headline" id="finding">(.*?)</h2>', html) == [said]
 
 
+def test_of_outcomes_the_heading_names_only_those_that_nobody_wants(client: Client, bob: User, red: Team) -> None:
+    client.force_login(bob)
+    week_ago = milliseconds(datetime.now(UTC) - timedelta(days=8))
+    ledger.write([ended(red.pk, counts(90, 10), at_ms=week_ago), ended(red.pk, counts(90, 10))])
+    ledger.write([ended(red.pk, counts(90, 10)), ended(red.pk, counts(40, 0), outcome="upstream_error")])
+    query = "?period=7d&group=outcome&metric="
+    assert '"finding">240 tokens, 140% more; answered has 83%</h2>' in page(client, red, query + "tokens")
+    ledger.write([ended(red.pk, outcome="upstream_error"), ended(red.pk, outcome="upstream_error")])
+    assert '"finding">5 requests, 400% more; most of the rise: engine error</h2>' in page(
+        client, red, query + "requests"
+    )
+
+
 def test_a_keys_week_is_a_fragment_with_its_tokens(client: Client, bob: User, red: Team) -> None:
     client.force_login(bob)
     key = make_key(red).key
