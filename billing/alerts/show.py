@@ -143,6 +143,10 @@ def reason(code: str) -> str:
     return _(REASONS[code]) if code in REASONS else code
 
 
+def _about(kind: str, label: str) -> str:
+    return _("%(kind)s: %(label)s") % {"kind": kind, "label": label}
+
+
 def _delivery(delivery: Delivery, zone: ZoneInfo) -> ShownDelivery:
     state = {
         Delivery.State.WAITING: "live",
@@ -153,9 +157,9 @@ def _delivery(delivery: Delivery, zone: ZoneInfo) -> ShownDelivery:
     what = str(Delivery.Kind(delivery.kind).label)
     if delivery.alert is not None:
         words = said(delivery.alert).title
-        what = words if delivery.kind == Delivery.Kind.RAISED else f"{what}: {words}"
+        what = words if delivery.kind == Delivery.Kind.RAISED else _about(what, words)
     elif delivery.report is not None:
-        what = f"{what}: {formats.date_format(delivery.report.month, 'YEAR_MONTH_FORMAT')}"
+        what = _about(what, formats.date_format(delivery.report.month, "YEAR_MONTH_FORMAT"))
     tried_in_vain = delivery.state == Delivery.State.WAITING and delivery.answer
     said_ = _("is tried again") if tried_in_vain else str(Delivery.State(delivery.state).label)
     note = "" if delivery.state == Delivery.State.SENT else reason(delivery.answer)

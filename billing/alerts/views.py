@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -24,6 +25,7 @@ from billing.alerts.show import deliveries_of, dismiss, is_waiting, moment, open
 from billing.alerts.webhooks import remove_webhook, renew_secret, start_again, try_out, webhooks_of
 from billing.alerts.wishes import decline, hearers, watching_of
 from billing.models import Alert, Webhook
+from billing.usage.captions import zone_in_words
 
 PAGE = "billing/alerts.html"
 
@@ -211,7 +213,7 @@ def _context(team: Team | None, user: User) -> dict[str, Any]:
         "me": next((one for one in told if one.user == user), None),
         "webhooks": [_hook(hook, team, whole=may_change) for hook in webhooks_of(team)],
         "webhook_form": WebhookForm(),
-        "zone": zone_of(team).key,
+        "zone": zone_in_words(timezone.now().astimezone(zone_of(team)), zone_of(team).key),
         "mail_goes_out": bool(settings.ENVIRONMENT.email_url),
     }
 

@@ -13,14 +13,16 @@ from django.utils.translation import get_language, ngettext, pgettext, to_locale
 from django.utils.translation import gettext as _
 
 from billing.ledger.checks import Check
+from billing.models import ENDED_WELL
 from billing.usage.periods import Period
 from billing.usage.questions import Bucket, Compared, Group, Metric
-from billing.usage.reports import Report, amount
+from billing.usage.reports import Report, Series, amount
 from billing.usage.sums import Sums
 
 NOTABLE = 0.4  # a series with this share of the whole is named in the heading
 MILLION = 1_000_000  # from here on, Spanish and French say "of tokens"
 LEAST_CHANGE = 0.005  # a smaller part is no change
+CHANGE_TO_TRACE = 0.05  # from here on the heading says in whose numbers most of it is
 LEAST = 0.001  # the smallest share that is told
 WHOLE_PERCENT, TENTH_OF_PERCENT = Decimal("0.01"), Decimal("0.001")
 SMALL = Decimal("0.01")  # money below this gets more decimals
@@ -39,12 +41,29 @@ def heading(report: Report) -> str:
         said = _("%(amount)s, %(part)s more") % {"amount": said, "part": percent(part)}
     elif part <= -LEAST_CHANGE:
         said = _("%(amount)s, %(part)s less") % {"amount": said, "part": percent(-part)}
+    if before and abs(part) >= CHANGE_TO_TRACE and (mover := most_of_the_change(report)):
+        traced = _("%(said)s; most of the rise: %(name)s") if part > 0 else _("%(said)s; most of the fall: %(name)s")
+        return traced % {"said": said, "name": mover.label}
     named = [one for one in report.series if not one.others]
     most = max(named, key=lambda one: amount(one.total, metric))
     most_part = amount(most.total, metric) / now
     if len(report.series) > 1 and most_part >= NOTABLE:
         return _("%(said)s; %(name)s has %(part)s") % {"said": said, "name": most.label, "part": percent(most_part)}
     return said
+
+
+def most_of_the_change(report: Report) -> Series | None:
+    """The row whose own change is more than half of the whole's, of several; where it was, not why it came.
+
+    Never those that were answered, of outcomes: they are what everybody expects.
+    """
+    change = amount(report.total, report.metric) - amount(report.before, report.metric)
+    for one in report.series if len(report.series) > 1 else ():
+        expected = report.group == Group.OUTCOME and one.key in ENDED_WELL
+        own = amount(one.total, report.metric) - amount(one.before, report.metric)
+        if own / change > 0.5 and not one.others and not expected:
+            return one
+    return None
 
 
 def description(report: Report) -> str:

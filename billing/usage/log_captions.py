@@ -125,12 +125,15 @@ def outcome_name(outcome: str) -> str:
 
 
 def span(milliseconds: int) -> str:
-    """A time that was measured: milliseconds below a second, else seconds or minutes with as much as one can use."""
+    """A time that was measured: milliseconds below a second, else the two largest units that say something."""
     if milliseconds < 1000:
         return _("%s ms") % captions.whole(milliseconds)
     if milliseconds < 60_000:
         return _("%s s") % formats.number_format(Decimal(milliseconds) / 1000, decimal_pos=2)
     minutes, rest = divmod(milliseconds // 1000, 60)
+    if minutes >= 60:
+        hours, minutes = divmod(minutes, 60)
+        return _("%(hours)s h %(minutes)s min") % {"hours": captions.whole(hours), "minutes": minutes}
     return _("%(minutes)s min %(seconds)s s") % {"minutes": captions.whole(minutes), "seconds": rest}
 
 

@@ -91,6 +91,10 @@ def test_the_page_says_when_the_request_came_to_the_log(client: Client, alice: U
     assert abs(row.logged_at - timezone.now()) < timedelta(minutes=1)
     UsageRecord.objects.filter(id=request).update(logged_at=row.at + timedelta(milliseconds=row.duration_ms + 1500))
     assert "1.50 s after its end" in plain(page(client, red, request))
+    UsageRecord.objects.filter(id=request).update(
+        logged_at=row.at + timedelta(milliseconds=row.duration_ms, hours=26, minutes=5, seconds=9)
+    )
+    assert "26 h 5 min after its end" in plain(page(client, red, request))
     UsageRecord.objects.filter(id=request).update(logged_at=None)
     assert "after its end" not in page(client, red, request)
 

@@ -133,6 +133,45 @@ def test_the_heading_says_what_stands_out(client: Client, bob: User, red: Team, 
     assert '<h2 class="headline" id="finding">3 requests</h2>' in page(client, red, "?metric=requests")
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({"llama": 99, "qwen": 101}, {"llama": 110, "qwen": 190}, "300 tokens, 50% more; most of the rise: qwen"),
+        ({"llama": 100, "qwen": 300}, {"llama": 110, "qwen": 190}, "300 tokens, 25% less; most of the fall: qwen"),
+        ({"llama": 100, "mistral": 100}, {"llama": 150, "mistral": 150}, "300 tokens, 50% more; llama has 50%"),
+        ({"llama": 150, "mistral": 140}, {"llama": 150, "mistral": 150}, "300 tokens, 3.4% more; llama has 50%"),
+        ({"llama": 100}, {"llama": 200}, "200 tokens, 100% more"),
+        ({"old": 200}, {"llama": 100, "mistral": 50}, "150 tokens, 25% less; most of the fall: old"),
+    ],
+    ids=["rise", "fall", "of all alike", "too small to trace", "of one", "gone"],
+)  # fmt: skip
+@pytest.mark.spec("U4")
+def test_the_heading_says_in_whose_numbers_most_of_a_change_is(
+    client: Client, bob: User, red: Team, before: dict[str, int], now: dict[str, int], said: str
+) -> None:
+    client.force_login(bob)
+    week_ago = milliseconds(datetime.now(UTC) - timedelta(days=8))
+    ledger.write([
+        *(ended(red.pk, counts(tokens, 0), model=model, at_ms=week_ago) for model, tokens in before.items()),
+        *(ended(red.pk, counts(tokens, 0), model=model) for model, tokens in now.items()),
+    ])  # fmt: skip
+    html = page(client, red, "?period=7d")
+    assert re.findall(r'<h2 class="headline" id="finding">(.*?)</h2>', html) == [said]
+
+
+def test_of_outcomes_the_heading_names_only_those_that_nobody_wants(client: Client, bob: User, red: Team) -> None:
+    client.force_login(bob)
+    week_ago = milliseconds(datetime.now(UTC) - timedelta(days=8))
+    ledger.write([ended(red.pk, counts(90, 10), at_ms=week_ago), ended(red.pk, counts(90, 10))])
+    ledger.write([ended(red.pk, counts(90, 10)), ended(red.pk, counts(40, 0), outcome="upstream_error")])
+    query = "?period=7d&group=outcome&metric="
+    assert '"finding">240 tokens, 140% more; answered has 83%</h2>' in page(client, red, query + "tokens")
+    ledger.write([ended(red.pk, outcome="upstream_error"), ended(red.pk, outcome="upstream_error")])
+    assert '"finding">5 requests, 400% more; most of the rise: engine error</h2>' in page(
+        client, red, query + "requests"
+    )
+
+
 def test_a_keys_week_is_a_fragment_with_its_tokens(client: Client, bob: User, red: Team) -> None:
     client.force_login(bob)
     key = make_key(red).key

@@ -101,7 +101,7 @@ def run_the_curl(page: Page, secret: str) -> str:
 
 
 def see_usage_of_both(page: Page, model: str, *, chatted: bool = True) -> None:
-    page.get_by_role("navigation", name="Main").get_by_role("link", name="Usage").click()
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Usage", exact=True).click()
     usage = page.url.split("?")[0]
     shows(page, f"{usage}?group=key", "newsletter")
     shows(page, f"{usage}?group=model", model)

@@ -1,5 +1,6 @@
 """Home: what to do next, for whom."""
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -46,3 +47,21 @@ def test_somebody_who_only_reads_reports_is_shown_no_way_to_pages_that_are_close
     assert '"/t/red/models/use/"' in page
     for closed in ("/chat/", "/t/red/keys/", '"/t/red/models/"', "/quickstart/", "/operator/"):
         assert closed not in page
+
+
+def test_the_navigation_of_an_operator_is_open_where_one_is(client: Client, red: Team, alice: User) -> None:
+    client.force_login(alice)
+    assert parts(client, "/t/red/usage/") == [("open", "Red"), ("", "Platform")]
+    assert parts(client, "/operator/alerts/") == [("", "Red"), ("open", "Platform")]
+
+
+def test_nobody_else_has_anything_to_open_in_the_navigation(client: Client, red: Team, bob: User) -> None:
+    client.force_login(bob)
+    assert parts(client, "/t/red/usage/") == []
+
+
+def parts(client: Client, address: str) -> list[tuple[str, str]]:
+    """What of the navigation can be folded: whether it is open, and its name."""
+    navigation = client.get(address).content.decode().partition('<nav class="side"')[2].partition("</nav>")[0]
+    found = re.findall(r'<details class="part"( open)?>\s*<summary><span>([^<]+)<', navigation)
+    return [(is_open.strip(), name) for is_open, name in found]

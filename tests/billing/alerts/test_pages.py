@@ -341,7 +341,7 @@ def test_times_on_the_page_are_the_teams(owner: Client, red: Team, alice: User, 
     Team.objects.update(time_zone="Asia/Kathmandu")
     raise_alert(budget(red), now=now)
     assert "since 11/26/2026, 20:05" in seen(owner)
-    assert "Asia/Kathmandu" in seen(owner)
+    assert "All times are Kathmandu time (UTC+05:45)." in seen(owner)
 
 
 def test_a_watch_of_defaults_is_what_a_team_without_a_row_has(red: Team, alice: User) -> None:
