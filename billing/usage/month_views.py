@@ -153,7 +153,7 @@ def _bill_of(request: HttpRequest, slug: str) -> Team:
 
 
 def _year(text: str, now: datetime) -> int:
-    if text.isascii() and text.isdigit() and EARLIEST.year <= int(text[:5]) <= LAST_YEAR:
+    if len(text) == 4 and text.isascii() and text.isdigit() and EARLIEST.year <= int(text) <= LAST_YEAR:
         return int(text)
     return now.year
 
