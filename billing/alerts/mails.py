@@ -1,5 +1,6 @@
 """Mail to people, each in an own language. What is due for somebody from one team goes out in one mail."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Protocol
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, mailers
 from django.core.mail.backends.base import BaseEmailBackend
+from django.db import DatabaseError
 from django.utils import translation
 
 from billing.alerts.alert_mail import alert_message
@@ -17,6 +19,8 @@ from billing.alerts.letters import headers
 from billing.alerts.report_mail import report_message
 from billing.alerts.wishes import Hearer, hearers
 from billing.models import Delivery
+
+logger = logging.getLogger(__name__)
 
 
 class Done(Protocol):
@@ -44,13 +48,17 @@ def send_all(deliveries: Sequence[Delivery], *, done: Done, drop: Callable[[Deli
 
 
 def _send(group: Sequence[Delivery], connection: BaseEmailBackend, done: Done) -> None:
+    """What is wrong with one mail, our own mistakes among it, holds up no other."""
     problem = ""
     try:
         connection.send_messages([compose(group)])
-    except SMTPServerDisconnected:
+    except (SMTPServerDisconnected, OSError, DatabaseError):
         raise
     except SMTPException as error:
         problem = _problem(error)
+    except Exception as error:
+        logger.exception("A mail could not be made", extra={"delivery": str(group[0].pk)})
+        problem = type(error).__name__
     for delivery in group:
         done(delivery, sent=not problem, answer=problem)
 

@@ -5,15 +5,17 @@ again once the claim is over. The outside gets everything at least once; the id,
 one (`webhook-id`, Message-ID).
 """
 
+import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.utils import timezone
 from yarl import URL
@@ -33,6 +35,8 @@ THREADS = 4
 PATIENCE = tuple(
     timedelta(seconds=seconds) for seconds in (15, 60, 300, 1800, 2 * 3600, 5 * 3600, 10 * 3600, 18 * 3600)
 )
+
+logger = logging.getLogger(__name__)
 
 
 def deliver(*, lookup: posting.Lookup = posting.addresses_of) -> None:
@@ -93,7 +97,8 @@ def _post_all(deliveries: Sequence[Delivery], lookup: posting.Lookup) -> None:
         if hook is None or hook.stopped_at is not None:
             drop(delivery)
         else:
-            groups[hook.pk].append(_letter(delivery, hook))
+            with _no_mistake_of(delivery):
+                groups[hook.pk].append(_letter(delivery, hook))
     if not groups:
         return
     until = monotonic() + SECONDS
@@ -103,6 +108,18 @@ def _post_all(deliveries: Sequence[Delivery], lookup: posting.Lookup) -> None:
         for letter, answer in zip(group, answers, strict=False):
             _note(letter.delivery, answer)
         put_back([letter.delivery for letter in group[len(answers) :]], after=group[len(answers) - 1].delivery)
+
+
+@contextmanager
+def _no_mistake_of(delivery: Delivery) -> Iterator[None]:
+    """A message that cannot be made holds up no other, and is not the webhook's failure."""
+    try:
+        yield
+    except DatabaseError:
+        raise
+    except Exception as error:
+        logger.exception("A message could not be made", extra={"delivery": str(delivery.pk)})
+        done(delivery, sent=False, answer=type(error).__name__)
 
 
 def _post_group(group: Sequence[Letter], until: float, lookup: posting.Lookup) -> list[Answer]:
