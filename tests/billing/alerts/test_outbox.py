@@ -23,7 +23,7 @@ from accounts.teams import remove_member
 from billing.alerts.letters import stop_url
 from billing.alerts.links import path_of
 from billing.alerts.noticed import Noticed
-from billing.alerts.outbox import CLAIM, PATIENCE, claim, deliver, done
+from billing.alerts.outbox import BATCH, CLAIM, PATIENCE, claim, deliver, done
 from billing.alerts.raising import raise_alert, resolve
 from billing.alerts.signing import PREFIX, new_secret, signature
 from billing.alerts.webhooks import STOP_AFTER, add_webhook, renew_secret, start_again, try_out
@@ -474,6 +474,16 @@ def test_a_message_that_cannot_be_made_holds_up_no_other_and_stops_no_webhook(
     assert set(Delivery.objects.filter(alert=broken).values_list("state", "answer")) == {("waiting", "KeyError")}
     assert set(Delivery.objects.filter(alert=whole, webhook=hook[0]).values_list("state", flat=True)) == {"sent"}
     assert Webhook.objects.get().failing_since is None
+
+
+def test_very_many_alerts_at_once_are_one_mail_to_each_person(red: Team, alice: User) -> None:
+    join(red, make_person("Ben"), Role.ADMIN)
+    many = 2 * BATCH + 1
+    for number in range(many):
+        raised(replace(budget(red), occasion=str(number)))
+    send()
+    assert sorted(message.to[0] for message in mail.outbox) == ["alice@example.org", "ben@example.org"]
+    assert {message.subject for message in mail.outbox} == {f"Red: {many} alerts"}
 
 
 def test_a_name_with_a_line_break_makes_no_header(red: Team) -> None:

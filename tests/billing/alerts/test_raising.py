@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection
 
 from accounts.models import Team, User
 from billing.alerts.noticed import Noticed
-from billing.alerts.raising import CALM, forget_old, raise_alert, settle
+from billing.alerts.raising import CALM, forget_old, raise_alert, resolve, settle
 from billing.alerts.webhooks import add_webhook
 from billing.models import Alert, Delivery, Rule, Severity
 
@@ -77,6 +77,16 @@ def test_an_episode_that_flickers_is_one_and_a_later_one_is_another(red: Team, n
 
     assert sorted(Alert.objects.values_list("occasion", flat=True)) == ["1", "2"]
     assert Delivery.objects.filter(kind="raised").count() == 2
+
+
+def test_an_end_that_was_told_is_not_told_again_and_breaks_nothing(red: Team, now: datetime) -> None:
+    """A second leader that looked before the end, and raised after it, takes the episode for open."""
+    alert = raise_alert(errors(red), now=now)
+    assert alert is not None
+    for minute in (1, 2):
+        assert resolve(alert, now=now + minute * MINUTE)
+        Alert.objects.filter(pk=alert.pk).update(resolved_at=None)
+    assert Delivery.objects.filter(kind="resolved").count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
