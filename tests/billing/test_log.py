@@ -166,7 +166,7 @@ def links(html: str, rel: str) -> list[str]:
 
 
 def times(html: str) -> list[str]:
-    return re.findall(r'<time datetime="([^"]+)"', html)
+    return re.findall(r'<time[^>]* datetime="([^"]+)"', html)
 
 
 @pytest.fixture
