@@ -95,7 +95,10 @@ def _credit(credit: Credit | None) -> Json | None:
 
 
 def _sums(sums: Sums) -> Json:
-    """`cost` as a decimal string, null where no request had a price; null, too, what no engine reported."""
+    """`cost` as a decimal string, null where no price was in force; null, too, what no engine reported.
+
+    `estimated_tokens`: how many of the tokens are not an engine's own count.
+    """
     return {
         "requests": sums.requests,
         "prompt_tokens": sums.prompt_tokens,
@@ -103,7 +106,8 @@ def _sums(sums: Sums) -> Json:
         "total_tokens": sums.tokens,
         "reasoning_tokens": sums.reasoning,
         "cached_tokens": sums.cached,
-        "cost": f"{sums.cost:f}" if sums.priced_requests else None,
+        "estimated_tokens": sums.estimated_tokens,
+        "cost": f"{sums.cost:f}" if sums.priced else None,
     }
 
 

@@ -272,10 +272,9 @@ def _usage(which: Report, sums: Sums) -> Json:
 def _costs(sums: Sums) -> Json:
     """A number, as OpenAI's is, and beside it every decimal of it as text. Both null: no price was in force."""
     currency = settings.ENVIRONMENT.currency.lower()
-    known = bool(sums.priced_requests or sums.cost)
     amount = {
-        "value": float(sums.cost) if known else None,
-        "exact": _exact(sums.cost) if known else None,
+        "value": float(sums.cost) if sums.priced else None,
+        "exact": _exact(sums.cost) if sums.priced else None,
         "currency": currency,
     }
     return {"amount": amount, "quantity": None, "quantity_unit": None}

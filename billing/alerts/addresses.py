@@ -13,7 +13,7 @@ from yarl import URL
 from billing.errors import AddressRefused
 
 PORTS = (443, 8443)
-LONGEST = 500
+LONGEST = 500  # characters, as it is called: a letter that is not ASCII takes several
 
 type Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -60,7 +60,7 @@ def parse(text: str, *, hosts: Collection[str]) -> URL:
         host, port = url.raw_host, url.port
     except ValueError as error:
         raise AddressRefused("malformed") from error
-    if not host or len(text) > LONGEST or any(ord(letter) < 33 for letter in text.strip()):
+    if not host or len(str(url)) > LONGEST or any(ord(letter) < 33 for letter in text.strip()):
         raise AddressRefused("malformed")
     if url.scheme not in {"http", "https"}:
         raise AddressRefused("scheme")

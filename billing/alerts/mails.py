@@ -11,6 +11,7 @@ from typing import Protocol
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, mailers
 from django.core.mail.backends.base import BaseEmailBackend
+from django.db import DatabaseError
 from django.utils import translation
 
 from billing.alerts.alert_mail import alert_message
@@ -47,27 +48,19 @@ def send_all(deliveries: Sequence[Delivery], *, done: Done, drop: Callable[[Deli
 
 
 def _send(group: Sequence[Delivery], connection: BaseEmailBackend, done: Done) -> None:
+    """What is wrong with one mail, our own mistakes among it, holds up no other."""
     problem = ""
     try:
-        message = compose(group)
-    except Exception:  # our own mistake with one of them holds up no other
-        logger.exception("A mail could not be written", extra={"deliveries": [str(one.pk) for one in group]})
-        problem = "not written"
-    else:
-        problem = _refused(message, connection)
-    for delivery in group:
-        done(delivery, sent=not problem, answer=problem)
-
-
-def _refused(message: EmailMultiAlternatives, connection: BaseEmailBackend) -> str:
-    """Why this one message was; empty when it was taken. Raises what ends the whole connection."""
-    try:
-        connection.send_messages([message])
-    except SMTPServerDisconnected:
+        connection.send_messages([compose(group)])
+    except (SMTPServerDisconnected, OSError, DatabaseError):
         raise
     except SMTPException as error:
-        return _problem(error)
-    return ""
+        problem = _problem(error)
+    except Exception as error:
+        logger.exception("A mail could not be made", extra={"delivery": str(group[0].pk)})
+        problem = type(error).__name__
+    for delivery in group:
+        done(delivery, sent=not problem, answer=problem)
 
 
 def _problem(error: Exception) -> str:

@@ -9,15 +9,14 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Sum
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
-from accounts.models import Team, User
+from accounts.models import Team
 from billing.ledger.histograms import percentile
 from billing.models import Budget, BudgetAccount
 from billing.models import Period as Renewal
 from billing.usage.buckets import moments
 from billing.usage.endings import Refusals, refusals
-from billing.usage.names import key_labels
+from billing.usage.names import key_labels, member_labels
 from billing.usage.periods import Period, whole_month
 from billing.usage.questions import Bucket, Compared, Question, Scope, days
 from billing.usage.sums import ANNOTATIONS, Sums, added, sums_of
@@ -80,7 +79,7 @@ def month_figures(team: Team, month: date) -> MonthFigures:
     for (_day, model), sums in rows:
         by_model[model] += sums
     keys, people = _by(asked, "key_id"), _by(asked, "member_id")
-    key_names, names = key_labels(team, keys), _people(people)
+    key_names, names = key_labels(team, keys), member_labels(people)
     ttft = days(asked).aggregate(found=Sum("ttft"))["found"]
     return MonthFigures(
         team=team,
@@ -106,11 +105,6 @@ def _rows(asked: Question, *columns: str) -> list[tuple[tuple[Any, ...], Sums]]:
 
 def _by(asked: Question, column: str) -> dict[Any, Sums]:
     return {key: sums for (key,), sums in _rows(asked, column)}
-
-
-def _people(ids: dict[Any, Sums]) -> dict[Any, str]:
-    found = {user.pk: str(user) for user in User.objects.filter(pk__in=list(ids))}
-    return {key: found.get(key) or (_("person %s") % key if key else _("Service keys")) for key in ids}
 
 
 def _top(labels: dict[Any, str], found: dict[Any, Sums]) -> tuple[Part, ...]:

@@ -14,6 +14,7 @@ from billing.models import Delivery, MonthReported, Watching
 from billing.usage.periods import midnight
 
 LATE = timedelta(hours=6)  # after the month's end: until then machines that were away have shipped
+TWO_MONTHS = timedelta(days=62)
 LATEST = timedelta(days=10)  # after that nobody wants it any more
 
 
@@ -21,9 +22,11 @@ def make_out_due(*, now: datetime | None = None) -> None:
     """Of each team whose month has just ended."""
     now = now or timezone.now()
     unwanted = Watching.objects.filter(monthly_report=False).values("team")
+    lately = MonthReported.objects.filter(month__gte=now.date() - TWO_MONTHS)
+    there = set(lately.values_list("team", "month"))
     for team in Team.objects.filter(archived_at=None).exclude(pk__in=unwanted):
         month = due_month(team, now)
-        if month is not None and not MonthReported.objects.filter(team=team, month=month).exists():
+        if month is not None and (team.pk, month) not in there:
             make_out(team=team, month=month, now=now)
 
 

@@ -7,15 +7,17 @@ one (`webhook-id`, Message-ID).
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
+from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import F
+from django.db import DatabaseError, transaction
+from django.db.models import F, Q
 from django.utils import timezone
 from yarl import URL
 
@@ -28,6 +30,7 @@ from billing.models import Delivery, Webhook
 
 CLAIM = timedelta(minutes=5)  # longer than anything here may take
 BATCH = 20  # so few that a claim outlasts them all
+LINES = 500  # that may go along in the mails of a batch
 SECONDS = 20.0  # of one run: other work waits for it
 THREADS = 4
 # After each failed try; together a day and a half. The last leaves nothing to wait for.
@@ -52,10 +55,21 @@ def deliver(*, lookup: posting.Lookup = posting.addresses_of) -> None:
 def claim(*, now: datetime) -> list[Delivery]:
     """What is due and nobody has: for us alone, for as long as CLAIM."""
     free = Delivery.objects.filter(state=Delivery.State.WAITING, due_at__lte=now).order_by("due_at", "created_at")
-    ids = list(free.select_for_update(skip_locked=True, of=["self"]).values_list("pk", flat=True)[:BATCH])
+    free = free.select_for_update(skip_locked=True, of=["self"])
+    ids = list(free.values_list("pk", flat=True)[:BATCH])
+    ids += free.filter(_of_the_same_mails(ids)).exclude(pk__in=ids).values_list("pk", flat=True)[:LINES]
     Delivery.objects.filter(pk__in=ids).update(due_at=now + CLAIM, attempts=F("attempts") + 1, tried_at=now)
     found = Delivery.objects.filter(pk__in=ids).select_related("team", "alert__team", "report__team", "user", "webhook")
     return list(found.order_by("created_at", "pk"))
+
+
+def _of_the_same_mails(ids: Sequence[UUID]) -> Q:
+    """What else goes to the same people from the same teams: a thousand unused keys are no thousand mails."""
+    mails = Delivery.objects.filter(pk__in=ids, user__isnull=False, alert__isnull=False)
+    found = Q(pk__in=[])
+    for user, team in mails.values_list("user", "team").distinct():
+        found |= Q(user=user, team=team, alert__isnull=False)
+    return found
 
 
 def done(delivery: Delivery, *, sent: bool, answer: str = "") -> None:
@@ -96,7 +110,8 @@ def _post_all(deliveries: Sequence[Delivery], lookup: posting.Lookup) -> None:
         if hook is None or hook.stopped_at is not None:
             drop(delivery)
         else:
-            groups[hook.pk].append(_call(delivery, hook))
+            with _no_mistake_of(delivery):
+                groups[hook.pk].append(_call(delivery, hook))
     if not groups:
         return
     until = monotonic() + SECONDS
@@ -106,6 +121,18 @@ def _post_all(deliveries: Sequence[Delivery], lookup: posting.Lookup) -> None:
         for call, answer in zip(group, answers, strict=False):
             _note(call.delivery, answer)
         put_back([call.delivery for call in group[len(answers) :]], after=group[len(answers) - 1].delivery)
+
+
+@contextmanager
+def _no_mistake_of(delivery: Delivery) -> Iterator[None]:
+    """A message that cannot be made holds up no other, and is not the webhook's failure."""
+    try:
+        yield
+    except DatabaseError:
+        raise
+    except Exception as error:
+        logger.exception("A message could not be made", extra={"delivery": str(delivery.pk)})
+        done(delivery, sent=False, answer=type(error).__name__)
 
 
 def _post_group(group: Sequence[Call], until: float, lookup: posting.Lookup) -> list[Answer]:

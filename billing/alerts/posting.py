@@ -85,8 +85,12 @@ async def _post(url: URL, body: bytes, headers: dict[str, str], hosts: Collectio
             session,
             session.post(url, data=body, headers={"user-agent": AGENT, **headers}, allow_redirects=False) as response,
         ):
-            text = await response.content.read(READ)
-            return Answer(response.status, text.decode("utf-8", "replace"))
+            return Answer(response.status, printable(await response.content.read(READ)))
+
+
+def printable(answer: bytes) -> str:
+    """What the other side says, without what no text holds (PostgreSQL takes no NUL) or what turns around a line."""
+    return "".join(letter if letter.isprintable() else " " for letter in answer.decode("utf-8", "replace")).strip()
 
 
 class _Resolved(AbstractResolver):

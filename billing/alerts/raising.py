@@ -66,7 +66,8 @@ def resolve(alert: Alert, *, now: datetime) -> bool:
     if not Alert.objects.filter(pk=alert.pk, resolved_at=None).update(resolved_at=now):
         return False
     if alert.rule in EPISODES:
-        Delivery.objects.bulk_create(deliveries(alert, kind=Delivery.Kind.RESOLVED, now=now))
+        # Where a look came between, and took it for open: its end was told before.
+        Delivery.objects.bulk_create(deliveries(alert, kind=Delivery.Kind.RESOLVED, now=now), ignore_conflicts=True)
     return True
 
 

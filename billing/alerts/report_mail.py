@@ -104,7 +104,7 @@ def csv_of(found: MonthFigures) -> str:
             "reasoning_tokens": sums.reasoning,
             "cached_tokens": sums.cached,
             "estimated_tokens": sums.estimated_tokens,
-            "cost": plain(sums.cost, found.period.zone) if sums.priced_requests or sums.cost else None,
+            "cost": plain(sums.cost, found.period.zone) if sums.priced else None,
         }
         for day, model, sums in found.days
     ]
@@ -120,7 +120,6 @@ def _tokens(number: int) -> str:
 
 def _figures(found: MonthFigures) -> list[Figure]:
     total, before = found.total, found.before
-    priced = total.priced_requests or total.cost
     return [
         Figure(
             _("Tokens"),
@@ -129,7 +128,7 @@ def _figures(found: MonthFigures) -> list[Figure]:
             % {"read": compact(total.prompt_tokens), "written": compact(total.completion_tokens)},
         ),
         Figure(_("Requests"), whole(total.requests), _against(total.requests, before.requests)),
-        Figure(_("Cost"), _cost(total), _against(total.cost, before.cost) if priced else ""),
+        Figure(_("Cost"), _cost(total), _against(total.cost, before.cost) if total.priced else ""),
         Figure(_("Errors"), percent(total.error_share) if total.requests else "–", _errors(total)),
         Figure(
             _("First token"),
@@ -180,7 +179,7 @@ def _row(part: Part, total: Sums) -> Row:
 
 
 def _cost(sums: Sums) -> str:
-    return money(sums.cost) if sums.priced_requests or sums.cost else _("no price")
+    return money(sums.cost) if sums.priced else _("no price")
 
 
 def _budget(one: Spent) -> BudgetLine:

@@ -7,7 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Case, Count, IntegerField, Q, QuerySet, When, Window
 from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -18,6 +18,7 @@ from billing.alerts.links import page_of, path_of
 from billing.alerts.words import said
 from billing.models import Alert, Delivery, Dismissal, Severity
 
+NOW = 100
 PAST = 20
 SENT = 20
 AT_HEAD = 3  # banners; of more it is told how many
@@ -65,6 +66,15 @@ class Heads:
 
 
 @dataclass(frozen=True, slots=True)
+class Open:
+    """`number`: how many there are; `more`: how many of them are not among `alerts`."""
+
+    alerts: list[Shown]
+    number: int
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShownDelivery:
     at: str
     what: str
@@ -74,9 +84,16 @@ class ShownDelivery:
     note: str
 
 
-def open_alerts(team: Team | None) -> list[Shown]:
-    found = Alert.objects.filter(team=team, resolved_at=None).select_related("team").order_by("-raised_at")
-    return [shown(alert) for alert in sorted(found, key=lambda one: _RANK.index(Severity(one.severity)))]
+def open_alerts(team: Team | None) -> Open:
+    return _first(Alert.objects.filter(team=team, resolved_at=None).select_related("team"), NOW)
+
+
+def _first(alerts: QuerySet[Alert], most: int) -> Open:
+    """The most urgent of them, and of these the latest. A team may have an alert for each of thousands of keys."""
+    urgency = Case(*(When(severity=one, then=rank) for rank, one in enumerate(_RANK)), output_field=IntegerField())
+    found = list(alerts.annotate(number=Window(Count("*"))).order_by(urgency, "-raised_at")[:most])
+    number = found[0].number if found else 0
+    return Open([shown(alert) for alert in found], number, number - len(found))
 
 
 def past_alerts(team: Team | None) -> list[Shown]:
@@ -91,9 +108,8 @@ def heads(team: Team | None, user: User, role: str | None) -> Heads:
     if team is not None and not has_role(Role(role) if role else None, Role.ADMIN):
         keys = ApiKey.objects.filter(team=team, owner=user, revoked_at=None).values_list("pk", flat=True)
         mine = mine.filter(Q(subject__in=["team", f"member:{user.pk}", *(f"key:{key}" for key in keys)]))
-    found = sorted(mine.order_by("-raised_at"), key=lambda one: _RANK.index(Severity(one.severity)))
-    at_head, more = found[:AT_HEAD], max(len(found) - AT_HEAD, 0)
-    return Heads([shown(alert) for alert in at_head], more, team.slug if team else "", page_of(team))
+    found = _first(mine, AT_HEAD)
+    return Heads(found.alerts, found.more, team.slug if team else "", page_of(team))
 
 
 def dismiss(*, alert: Alert, user: User) -> None:

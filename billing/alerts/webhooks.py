@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone, translation
 
 from accounts import audit
@@ -21,6 +21,7 @@ from billing.errors import AddressRefused, TooManyWebhooks
 from billing.models import Alert, Delivery, Rule, Severity, Webhook
 
 MOST = 10  # of a team
+WEBHOOKS_LOCK = 0x7E27C0
 STOP_AFTER = timedelta(days=5)  # of failures alone
 
 
@@ -35,6 +36,7 @@ def add_webhook(*, team: Team | None, url: str, by: User | None) -> tuple[Webhoo
     Raises AddressRefused and TooManyWebhooks.
     """
     address = str(addresses.parse(url, hosts=settings.ENVIRONMENT.webhook_hosts))
+    _one_after_another(team)
     there = Webhook.objects.filter(team=team)
     if there.filter(url=address).exists():
         raise AddressRefused("known")
@@ -46,6 +48,12 @@ def add_webhook(*, team: Team | None, url: str, by: User | None) -> tuple[Webhoo
     )
     audit.record("webhook.added", by=by, team=team, subject=hook)
     return hook, secret
+
+
+def _one_after_another(team: Team | None) -> None:
+    """Of two at once, both would find room, or no such address."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [WEBHOOKS_LOCK, team.pk if team else 0])
 
 
 @transaction.atomic

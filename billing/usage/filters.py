@@ -71,7 +71,7 @@ def all_chosen(filters: Filters) -> dict[str, tuple[object, ...]]:
 def chips(question: Question, links: Links) -> list[Chip]:
     found = []
     for kind, values in chosen(question.filters).items():
-        names = labels(question.scope, GROUPS[kind], map(str, values)) if values else {}
+        names = labels(question.scope, GROUPS[kind], map(str, values), asked=True) if values else {}
         found += [Chip(kind_label(kind), names[str(value)], links.without(kind, value)) for value in values]
     return found
 
@@ -81,7 +81,7 @@ def in_words(question: Question) -> str:
     said = []
     for kind, values in chosen(question.filters).items():
         if values:
-            names = labels(question.scope, GROUPS[kind], map(str, values))
+            names = labels(question.scope, GROUPS[kind], map(str, values), asked=True)
             said.append(f"{kind_label(kind)}: {', '.join(names[str(value)] for value in values)}.")
     if question.filters.origins:
         names = labels(question.scope, Group.ORIGIN, question.filters.origins)
@@ -98,7 +98,8 @@ def offers(question: Question) -> list[Offer]:
             continue
         picked = [str(value) for value in chosen(question.filters)[kind]]
         known = _known(question, kind)
-        names = labels(scope, GROUPS[kind], missing) if (missing := [one for one in picked if one not in known]) else {}
+        missing = [one for one in picked if one not in known]
+        names = labels(scope, GROUPS[kind], missing, asked=True) if missing else {}
         names |= known
         options = tuple(Option(value, label, value in picked) for value, label in names.items())
         if options:

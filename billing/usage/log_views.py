@@ -21,7 +21,7 @@ from billing.usage.forms import UsageForm
 from billing.usage.log import Place, Window, read_page
 from billing.usage.log_captions import Chip, Choices
 from billing.usage.log_files import CONTENT_TYPES, Form, lines, lines_async
-from billing.usage.names import key_labels
+from billing.usage.names import key_labels, member_labels, people_of
 from billing.usage.questions import Filters, Question, Scope, days, quarters
 from billing.usage.refused_log import KEPT, read_refused
 
@@ -205,14 +205,10 @@ def _names(team: Team, filters: Filters) -> dict[tuple[str, Any], str]:
     if filters.keys:
         names |= {("key", key): label for key, label in key_labels(team, filters.keys).items()}
     if filters.members:
-        names |= {("member", member): label for member, label in _people(filters.members).items()}
+        people = member_labels(filters.members, among=people_of(team))
+        names |= {("member", member): label for member, label in people.items()}
     names |= {("origin", str(value)): str(label) for value, label in Origin.choices}
     return names | {("outcome", str(value)): str(label) for value, label in Outcome.choices}
-
-
-def _people(members: tuple[int, ...]) -> dict[int, str]:
-    known = {user.pk: str(user) for user in User.objects.filter(pk__in=members)}
-    return {one: known.get(one) or (_("person %s") % one if one else _("Service keys")) for one in members}
 
 
 def _choices(asked: Asked) -> list[Choices]:
@@ -226,7 +222,7 @@ def _choices(asked: Asked) -> list[Choices]:
 
     models = values("model", filters.models)
     keys = key_labels(asked.team, values("key_id", filters.keys))
-    people = _people(tuple(values("member_id", filters.members))) if asked.whole_team else {}
+    people = member_labels(values("member_id", filters.members)) if asked.whole_team else {}
     outcomes = {str(value): str(label) for value, label in Outcome.choices}
     ends = [(value, outcomes[value]) for value in values("outcome", filters.outcomes) if value in outcomes]
     offered = (

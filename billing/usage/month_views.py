@@ -153,7 +153,7 @@ def _bill_of(request: HttpRequest, slug: str) -> Team:
 
 
 def _year(text: str, now: datetime) -> int:
-    if text.isascii() and text.isdigit() and EARLIEST.year <= int(text[:5]) <= LAST_YEAR:
+    if len(text) == 4 and text.isascii() and text.isdigit() and EARLIEST.year <= int(text) <= LAST_YEAR:
         return int(text)
     return now.year
 
@@ -204,7 +204,7 @@ def _late(month: Month) -> Iterator[str]:
 
 
 def _cost(sums: Sums) -> str:
-    return captions.money(sums.cost) if sums.priced_requests or sums.cost else ""
+    return captions.money(sums.cost) if sums.priced else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +250,6 @@ def _csv_rows(team: Team, month: Month) -> Iterator[dict[str, Value]]:
             "completion_tokens": sums.completion_tokens,
             "reasoning_tokens": sums.reasoning,
             "estimated_tokens": sums.estimated_tokens,
-            "cost": plain(sums.cost, zone) if sums.priced_requests or sums.cost else None,
+            "cost": plain(sums.cost, zone) if sums.priced else None,
             "currency": settings.ENVIRONMENT.currency,
         }

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterable
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from accounts.models import ApiKey, Team, User
-from billing.models import Origin, Outcome
+from accounts.models import ApiKey, Membership, Team, User
+from billing.models import Origin, Outcome, UsageDay
 from billing.usage.questions import Group, Scope
 
 ERROR = "error"  # what roll-ups from before the log's own outcomes say of all that failed
 
 
-def labels(scope: Scope, group: Group, values: Iterable[str]) -> dict[str, str]:
-    """By the values that a filter of the group has."""
+def labels(scope: Scope, group: Group, values: Iterable[str], *, asked: bool = False) -> dict[str, str]:
+    """By the values that a filter of the group has. `asked`: they come from an address, where anything may stand."""
     values = list(values)
     match group:
         case Group.ORIGIN:
@@ -23,7 +23,7 @@ def labels(scope: Scope, group: Group, values: Iterable[str]) -> dict[str, str]:
         case Group.KEY:
             found = key_labels(scope.team, map(int, values))
         case Group.MEMBER:
-            found = member_labels(map(int, values))
+            found = member_labels(map(int, values), among=people_of(scope.team) if asked else None)
         case Group.TEAM:
             found = team_labels(map(int, values))
         case _:
@@ -40,10 +40,18 @@ def key_labels(team: Team | None, keys: Iterable[int]) -> dict[int, str]:
     return {key: names.get(key) or (_("key %s") % key if key else _("Chat, without a key")) for key in keys}
 
 
-def member_labels(members: Iterable[int]) -> dict[int, str]:
+def member_labels(members: Iterable[int], *, among: QuerySet[User] | None = None) -> dict[int, str]:
+    """Names of people by their ids; 0 is nobody. `among`: who may be named, where rows do not already say who."""
     members = list(members)
-    people = {user.pk: str(user) for user in User.objects.filter(pk__in=members)}
+    known = User.objects.all() if among is None else among
+    people = {user.pk: str(user) for user in known.filter(pk__in=members)}
     return {pk: people.get(pk) or (_("person %s") % pk if pk else _("Service keys")) for pk in members}
+
+
+def people_of(team: Team | None) -> QuerySet[User]:
+    """Those of a team, and those who have left it and used something on its account. To others they have no names."""
+    of_team = Exists(Membership.objects.filter(team=team, user=OuterRef("pk")))
+    return User.objects.filter(of_team | Exists(UsageDay.objects.filter(team=team, member_id=OuterRef("pk"))))
 
 
 def team_labels(teams: Iterable[int]) -> dict[int, str]:

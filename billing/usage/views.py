@@ -23,6 +23,7 @@ from billing.usage import captions, charts, files
 from billing.usage.forms import UsageForm
 from billing.usage.glances import week_of_key, week_of_team
 from billing.usage.links import Links
+from billing.usage.log_views import scope_of
 from billing.usage.page import context
 from billing.usage.questions import Question, Scope
 from billing.usage.reports import usage
@@ -111,15 +112,17 @@ def team_week(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _of_team(request: HttpRequest, slug: str) -> Place:
-    team = team_for(request.user, slug)
-    path = reverse("billing:usage", args=[team.slug])
+    """To a member it shows what is his own, as the log does."""
+    team, user = team_for(request.user, slug), signed_in(request.user)
+    scope, whole_team = scope_of(user, team)
     return Place(
-        Scope(team),
-        pgettext("consumption", "Usage"),
-        team.slug,
-        path,
+        scope,
+        pgettext("consumption", "Usage") if whole_team else _("My usage"),
+        team.slug if whole_team else f"{team.slug}-me",
+        reverse("billing:usage", args=[team.slug]),
         lambda form: reverse(f"billing:usage-{form}", args=[team.slug]),
-        "" if role_in(request.user, team) == Role.MEMBER else _log(team),  # where a member sees no more than his own
+        _log(team),
+        () if whole_team else (("member", user.pk),),
     )
 
 

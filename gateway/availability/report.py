@@ -76,8 +76,14 @@ class Board:
         self._lock = Lock()
 
     def report(self) -> Report:
-        """Raises DatabaseError when PostgreSQL is away and there has been no report yet."""
-        with self._lock:
+        """While somebody looks, the others get the last report: a slow database holds up one thread and not all.
+
+        Raises DatabaseError when PostgreSQL is away and there has been no report yet.
+        """
+        last = self._report
+        if not self._lock.acquire(blocking=last is None):
+            return last  # type: ignore[return-value]  # else we would have waited
+        try:
             if self._report is None or monotonic() - self._read_at >= FRESH_FOR:
                 try:
                     self._report = load(now=timezone.now())
@@ -87,6 +93,8 @@ class Board:
                     self._report = replace(self._report, reached=False)
                 self._read_at = monotonic()
             return self._report
+        finally:
+            self._lock.release()
 
     def forget(self) -> None:
         self._report = None

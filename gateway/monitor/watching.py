@@ -88,6 +88,8 @@ class Watchers:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
+            # However often pages go on, PostgreSQL is asked no more often than this.
+            await asyncio.sleep(max(0.0, WATCHED / 2 - (monotonic() - began)))
 
     async def _look(self) -> None:
         watches = {page.watch for page in self._pages}

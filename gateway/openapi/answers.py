@@ -357,6 +357,7 @@ def _sums() -> Json:
         "total_tokens": count(_("Both together.")),
         "reasoning_tokens": _told(_("How many of the answers' were reasoning, or `null` where no engine said.")),
         "cached_tokens": _told(_("Tokens that engines still remembered, or `null` where none said.")),
+        "estimated_tokens": count(_("How many of the tokens are not an engine's own count.")),
         "cost": _cost(),
     }
 
@@ -368,7 +369,7 @@ def _told(description: str) -> Json:
 def _cost() -> Json:
     return {
         "type": ["string", "null"],
-        "pattern": r"^\d+(\.\d+)?$",
+        "pattern": r"^-?\d+(\.\d+)?$",  # below 0 where more of an earlier month was taken back
         "description": _("A decimal number as text, or `null` where there is no price."),
     }
 

@@ -146,6 +146,7 @@ _DAY: Json = {
     "total_tokens": 23300,
     "reasoning_tokens": 800,
     "cached_tokens": 4096,
+    "estimated_tokens": 0,
     "cost": "0.0735",
     "models": [
         {
@@ -156,6 +157,7 @@ _DAY: Json = {
             "total_tokens": 23300,
             "reasoning_tokens": 800,
             "cached_tokens": 4096,
+            "estimated_tokens": 0,
             "cost": "0.0735",
         }
     ],

@@ -8,9 +8,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 from django_htmx.middleware import HtmxDetails
 
-from accounts.access import require_operator, team_for
-from accounts.models import Team
+from accounts.access import require_operator, signed_in, team_for
 from billing.usage.forms import UsageForm
+from billing.usage.log_views import scope_of
 from billing.usage.questions import Scope
 from gateway.use import captions
 from gateway.use.reports import in_use
@@ -21,30 +21,33 @@ STATE = ("period", "first", "last", "zone", "origin")  # of the usage page's que
 @require_GET
 def platform(request: HttpRequest) -> HttpResponse:
     require_operator(request.user)
-    return _page(request, None)
+    return _page(request, Scope(None))
 
 
 @require_GET
 def team(request: HttpRequest, slug: str) -> HttpResponse:
-    return _page(request, team_for(request.user, slug))
+    """To a member it shows what is his own, as the log does."""
+    shown = team_for(request.user, slug)
+    scope, _whole_team = scope_of(signed_in(request.user), shown)
+    return _page(request, scope)
 
 
-def _page(request: HttpRequest, shown: Team | None) -> HttpResponse:
+def _page(request: HttpRequest, scope: Scope) -> HttpResponse:
     htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]  # set by django-htmx's middleware
     part = bool(htmx) and not htmx.history_restore_request
     response = render(
-        request, "gateway/in_use.html#report" if part else "gateway/in_use.html", _context(request, shown)
+        request, "gateway/in_use.html#report" if part else "gateway/in_use.html", _context(request, scope)
     )
     response["Vary"] = "HX-Request"
     return response
 
 
-def _context(request: HttpRequest, shown: Team | None) -> dict[str, Any]:
-    now = timezone.now()
+def _context(request: HttpRequest, scope: Scope) -> dict[str, Any]:
+    now, shown = timezone.now(), scope.team
     given = request.GET.copy()
     for name in set(given) - set(STATE):
         del given[name]
-    form = UsageForm(given, scope=Scope(shown), now=now)
+    form = UsageForm(given, scope=scope, now=now)
     report = in_use(form.question(), now=now)
     state = {name: str(given[name]) for name in STATE if given.get(name)}
     return {

@@ -17,6 +17,7 @@ from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Role, Team, User
+from accounts.teams import remove_member
 from billing.ledger import log as ledger
 from billing.ledger import refusals
 from billing.ledger.adjustments import adjust
@@ -351,6 +352,19 @@ def test_what_is_asked_of_the_page_cannot_break_it(client: Client, alice: User, 
         f"?before={10**17}-{uuid.UUID(int=0).hex}", f"?after=0-{uuid.UUID(int=0).hex}",
     ):  # fmt: skip
         shown(client, red, query)
+
+
+@pytest.mark.spec("S05")
+@pytest.mark.parametrize("page", ["billing:usage", "billing:log"])
+def test_a_person_of_another_team_has_no_name_in_a_filter_and_one_who_left_keeps_it(
+    client: Client, alice: User, bob: User, charlie: User, red: Team, page: str
+) -> None:
+    ledger.write([ended(red.pk, member_id=bob.pk)])
+    remove_member(team=red, user=bob, by=alice)
+    client.force_login(alice)
+    html = client.get(f"{reverse(page, args=[red.slug])}?member={charlie.pk}&member={bob.pk}").content.decode()
+    assert f"person {charlie.pk}" in html
+    assert ("Charlie" in html, "Bob" in html, f"person {bob.pk}" in html) == (False, True, False)
 
 
 def test_the_sums_of_the_log_are_those_of_its_rows(lived: Lived) -> None:

@@ -179,6 +179,16 @@ def test_the_statement_shows_what_was_used_by_model_and_key(client: Client, alic
     assert "2026-10,UTC,open,'=qwen," in text
 
 
+@pytest.mark.spec("S16")
+@pytest.mark.parametrize("year", ["0202699", "02026" + "9" * 5000, "0" * 5000, "-1", "9999", "٢٠٢٦", "%00"])
+def test_a_year_that_is_none_is_this_one(client: Client, red: Team, alice: User, year: str) -> None:
+    client.force_login(alice)
+    ledger.write([ended(red.pk)])
+    answer = client.get(f"{reverse('billing:months', args=[red.slug])}?year={year}")
+    assert answer.status_code == 200
+    assert str(timezone.now().year) in answer.content.decode()
+
+
 @pytest.mark.parametrize("number", [1, 3])
 def test_the_pages_take_as_many_queries_for_one_row_as_for_three(
     client: Client, alice: User, red: Team, number: int, django_assert_num_queries: DjangoAssertNumQueries

@@ -62,9 +62,9 @@ def figure(html: str, name: str) -> str:
 
 
 def test_each_figure_is_named_by_its_finding_and_has_the_table_of_its_columns(
-    client: Client, bob: User, red: Team, traffic: None
+    client: Client, alice: User, red: Team, traffic: None
 ) -> None:
-    client.force_login(bob)
+    client.force_login(alice)
     html = page(client, red)
     ids = re.findall(r'\sid="([^"]+)"', html)
     assert [name for name, count in Counter(ids).items() if count > 1] == []
@@ -82,9 +82,9 @@ def test_each_figure_is_named_by_its_finding_and_has_the_table_of_its_columns(
 
 
 def test_without_script_the_lower_half_is_a_page_of_its_own(
-    client: Client, bob: User, red: Team, traffic: None
+    client: Client, alice: User, red: Team, traffic: None
 ) -> None:
-    client.force_login(bob)
+    client.force_login(alice)
     place = reverse("billing:usage", args=[red.slug])
     assert f'<a href="{place}?part=below">' in client.get(place).content.decode()
     html = client.get(f"{place}?part=below").content.decode()
@@ -93,17 +93,17 @@ def test_without_script_the_lower_half_is_a_page_of_its_own(
     assert set(re.findall(r'fill="url\(#(q\w)\)"', html)) <= set(re.findall(r'<pattern id="(q\w)"', html))
 
 
-def test_the_sections_hold_no_style_and_no_script(client: Client, bob: User, red: Team, traffic: None) -> None:
-    client.force_login(bob)
+def test_the_sections_hold_no_style_and_no_script(client: Client, alice: User, red: Team, traffic: None) -> None:
+    client.force_login(alice)
     html = page(client, red)
     assert " style=" not in html
     assert not re.search(r"\s(on\w+|hx-on\S*)=", html)
 
 
 def test_an_outcome_leads_to_what_ended_so_and_keeps_the_rest_of_the_question(
-    client: Client, bob: User, red: Team, traffic: None
+    client: Client, alice: User, red: Team, traffic: None
 ) -> None:
-    client.force_login(bob)
+    client.force_login(alice)
     (address,) = re.findall(r'href="(\?[^"]*)"', figure(page(client, red, "?period=7d&origin=chat"), "errors"))
     query = QueryDict(address.replace("&amp;", "&").partition("#")[0][1:])
     assert (query["outcome"], query["origin"]) == ("upstream_timeout", "chat")
@@ -116,8 +116,8 @@ def test_an_outcome_leads_to_what_ended_so_and_keeps_the_rest_of_the_question(
     assert (kept.query, kept.log_query) == ("period=7d", "period=7d&outcome=upstream_timeout")
 
 
-def test_without_a_request_there_are_the_budget_and_what_was_refused(client: Client, bob: User, red: Team) -> None:
-    client.force_login(bob)
+def test_without_a_request_there_are_the_budget_and_what_was_refused(client: Client, alice: User, red: Team) -> None:
+    client.force_login(alice)
     set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(5000), hard=True, by=None)
     write([a_refusal(red.pk)])
     html = page(client, red)
@@ -128,9 +128,9 @@ def test_without_a_request_there_are_the_budget_and_what_was_refused(client: Cli
 
 
 def test_a_long_period_fetches_its_week_when_it_is_looked_at(
-    client: Client, bob: User, red: Team, traffic: None
+    client: Client, alice: User, red: Team, traffic: None
 ) -> None:
-    client.force_login(bob)
+    client.force_login(alice)
     today = datetime.now(UTC).date()
     query = f"?period=custom&first={today - timedelta(days=60)}&last={today}&key=1"
     part = figure(page(client, red, query), "hours")
@@ -162,8 +162,8 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
     assert counted[0] == counted[2]
 
 
-def test_a_model_with_a_name_like_markup_is_shown_as_it_is_called(client: Client, bob: User, red: Team) -> None:
-    client.force_login(bob)
+def test_a_model_with_a_name_like_markup_is_shown_as_it_is_called(client: Client, alice: User, red: Team) -> None:
+    client.force_login(alice)
     ledger.write([timed(red.pk, ttft_ms=90, duration_ms=800, model='<b onload="x">&')])
     part = figure(page(client, red), "models-speed")
     assert '<th scope="row">&lt;b onload=&quot;x&quot;&gt;&amp;</th>' in part

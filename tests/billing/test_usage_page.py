@@ -26,7 +26,8 @@ def page(client: Client, team: Team, query: str = "", **headers: str) -> str:
 def footer(html: str) -> list[str]:
     """The cells of the total row."""
     row = html[html.index("<tfoot>") : html.index("</tfoot>")]
-    return [re.sub(r"\s+", " ", cell).strip() for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL)]
+    cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL)
+    return [re.sub(r"\s+", " ", re.sub(r"</?a\b[^>]*>", "", cell)).strip() for cell in cells]
 
 
 @pytest.fixture
@@ -41,13 +42,38 @@ def traffic(red: Team, blue: Team) -> None:
 
 
 @pytest.mark.spec("U3")
-def test_the_page_shows_the_teams_totals_and_nobody_elses(client: Client, bob: User, red: Team, traffic: None) -> None:
-    client.force_login(bob)
+def test_the_page_shows_the_teams_totals_and_nobody_elses(
+    client: Client, alice: User, red: Team, traffic: None
+) -> None:
+    client.force_login(alice)
     html = page(client, red)
     assert footer(html)[:7] == ["Total", "100%", "1,509", "309", "3", "€0.001700", '<b class="t-warn">33%</b>']
     assert "blues-secret" not in html
     assert footer(page(client, red, "?period=7d"))[2:5] == ["1,500", "300", "2"]
     assert footer(page(client, red, "?period=7d&origin=chat"))[2:5] == ["500", "100", "1"]
+
+
+@pytest.mark.spec("S05", "S06")
+def test_a_member_sees_what_is_his_own_on_the_page_in_its_files_and_by_hour(
+    client: Client, alice: User, bob: User, red: Team
+) -> None:
+    ledger.write([
+        ended(red.pk, counts(1000, 200), model="alices-secret", member_id=alice.pk),
+        ended(red.pk, counts(9, 1), model="bobs", member_id=bob.pk),
+    ])  # fmt: skip
+    client.force_login(bob)
+    for query in ("", "?group=member", f"?member={alice.pk}", f"?group=key&member={alice.pk}&period=7d"):
+        html = page(client, red, query)
+        assert footer(html)[2:5] == ["9", "1", "1"]
+        assert ("alices-secret" in html, "Alice" in html) == (False, False)
+        found = client.get(reverse("billing:usage-json", args=[red.slug]) + query).json()
+        assert (found["total"]["prompt_tokens"], found["total"]["requests"]) == (9, 1)
+        assert client.get(reverse("billing:usage-csv", args=[red.slug]) + query).content.count(b"alices-secret") == 0
+    html = client.get(reverse("gateway:team-in-use", args=[red.slug])).content.decode()
+    assert ("bobs" in html, "alices-secret" in html, "Alice" in html) == (True, False, False)
+    hours = client.get(reverse("billing:usage-hours", args=[red.slug]), headers={"hx-request": "true"})
+    client.force_login(alice)
+    assert hours.content != client.get(hours.request["PATH_INFO"], headers={"hx-request": "true"}).content
 
 
 def test_outsiders_do_not_learn_that_the_team_exists(client: Client, charlie: User, red: Team) -> None:
@@ -73,8 +99,8 @@ def test_a_viewer_sees_the_usage_and_a_visitor_must_sign_in(client: Client, red:
     assert "Nothing was asked yet" in page(client, red)
 
 
-def test_htmx_gets_the_page_without_its_frame(client: Client, bob: User, red: Team, traffic: None) -> None:
-    client.force_login(bob)
+def test_htmx_gets_the_page_without_its_frame(client: Client, alice: User, red: Team, traffic: None) -> None:
+    client.force_login(alice)
     part = page(client, red, "?group=key", **{"HX-Request": "true"})
     assert "<html" not in part
     assert part.strip().startswith("<header")
@@ -82,8 +108,8 @@ def test_htmx_gets_the_page_without_its_frame(client: Client, bob: User, red: Te
     assert "<html" in whole
 
 
-def test_all_state_is_in_the_address_and_comes_back_checked(client: Client, bob: User, red: Team) -> None:
-    client.force_login(bob)
+def test_all_state_is_in_the_address_and_comes_back_checked(client: Client, alice: User, red: Team) -> None:
+    client.force_login(alice)
     html = page(client, red, "?period=custom&first=2026-03-01&last=2026-03-31&group=member&metric=cost&origin=api")
     assert re.search(r'value="custom"[^>]*checked', html)
     assert re.search(r'name="first" value="2026-03-01"', html)
@@ -105,8 +131,8 @@ def test_all_state_is_in_the_address_and_comes_back_checked(client: Client, bob:
     ],
 )
 @pytest.mark.spec("S16")
-def test_bad_input_is_answered_with_the_default_view(client: Client, bob: User, red: Team, query: str) -> None:
-    client.force_login(bob)
+def test_bad_input_is_answered_with_the_default_view(client: Client, alice: User, red: Team, query: str) -> None:
+    client.force_login(alice)
     assert "Nothing was asked" in page(client, red, query)
     assert client.get(reverse("billing:usage-csv", args=[red.slug]) + query).status_code == 200
 
@@ -127,8 +153,8 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
     assert counted[0] == counted[2]
 
 
-def test_the_heading_says_what_stands_out(client: Client, bob: User, red: Team, traffic: None) -> None:
-    client.force_login(bob)
+def test_the_heading_says_what_stands_out(client: Client, alice: User, red: Team, traffic: None) -> None:
+    client.force_login(alice)
     assert '<h2 class="headline" id="finding">1.8K tokens; llama has 66%</h2>' in page(client, red)
     assert '<h2 class="headline" id="finding">3 requests</h2>' in page(client, red, "?metric=requests")
 
@@ -147,9 +173,9 @@ def test_the_heading_says_what_stands_out(client: Client, bob: User, red: Team, 
 )  # fmt: skip
 @pytest.mark.spec("U4")
 def test_the_heading_says_in_whose_numbers_most_of_a_change_is(
-    client: Client, bob: User, red: Team, before: dict[str, int], now: dict[str, int], said: str
+    client: Client, alice: User, red: Team, before: dict[str, int], now: dict[str, int], said: str
 ) -> None:
-    client.force_login(bob)
+    client.force_login(alice)
     week_ago = milliseconds(datetime.now(UTC) - timedelta(days=8))
     ledger.write([
         *(ended(red.pk, counts(tokens, 0), model=model, at_ms=week_ago) for model, tokens in before.items()),
@@ -159,8 +185,8 @@ def test_the_heading_says_in_whose_numbers_most_of_a_change_is(
     assert re.findall(r'<h2 class="headline" id="finding">(.*?)</h2>', html) == [said]
 
 
-def test_of_outcomes_the_heading_names_only_those_that_nobody_wants(client: Client, bob: User, red: Team) -> None:
-    client.force_login(bob)
+def test_of_outcomes_the_heading_names_only_those_that_nobody_wants(client: Client, alice: User, red: Team) -> None:
+    client.force_login(alice)
     week_ago = milliseconds(datetime.now(UTC) - timedelta(days=8))
     ledger.write([ended(red.pk, counts(90, 10), at_ms=week_ago), ended(red.pk, counts(90, 10))])
     ledger.write([ended(red.pk, counts(90, 10)), ended(red.pk, counts(40, 0), outcome="upstream_error")])
@@ -172,8 +198,8 @@ def test_of_outcomes_the_heading_names_only_those_that_nobody_wants(client: Clie
     )
 
 
-def test_a_keys_week_is_a_fragment_with_its_tokens(client: Client, bob: User, red: Team) -> None:
-    client.force_login(bob)
+def test_a_keys_week_is_a_fragment_with_its_tokens(client: Client, alice: User, red: Team) -> None:
+    client.force_login(alice)
     key = make_key(red).key
     url = reverse("billing:key-usage", args=[key.pk])
     assert "Not used in 7 days" in client.get(url).content.decode()
@@ -184,23 +210,23 @@ def test_a_keys_week_is_a_fragment_with_its_tokens(client: Client, bob: User, re
     assert "<html" not in html
 
 
-def test_the_teams_week_is_a_fragment_for_the_home_page(client: Client, bob: User, red: Team, traffic: None) -> None:
-    client.force_login(bob)
+def test_the_teams_week_is_a_fragment_for_the_home_page(client: Client, alice: User, red: Team, traffic: None) -> None:
+    client.force_login(alice)
     html = client.get(reverse("billing:team-week", args=[red.slug])).content.decode()
     assert "1.8K" in html
     assert "<html" not in html
 
 
-def test_numbers_follow_the_language(client: Client, bob: User, red: Team, traffic: None) -> None:
-    client.force_login(bob)
+def test_numbers_follow_the_language(client: Client, alice: User, red: Team, traffic: None) -> None:
+    client.force_login(alice)
     client.cookies["language"] = "fr"
     html = page(client, red)
     assert footer(html)[2].replace("\u202f", " ").replace("\xa0", " ") == "1 509"
     assert re.search(r'<rect class="bar" x="[\d.]+%" y="[\d.]+" width="[\d.]+%" height="[\d.]+"/>', html)
 
 
-def test_no_inline_style_or_script(client: Client, bob: User, red: Team, traffic: None) -> None:
-    client.force_login(bob)
+def test_no_inline_style_or_script(client: Client, alice: User, red: Team, traffic: None) -> None:
+    client.force_login(alice)
     html = page(client, red)
     assert " style=" not in html
     assert not re.search(r"<script(?![^>]*src=)", html)
@@ -210,14 +236,14 @@ def test_no_inline_style_or_script(client: Client, bob: User, red: Team, traffic
 @pytest.mark.parametrize("group", ["model", "key", "member", "origin"])
 @pytest.mark.spec("U1", "F07")
 def test_the_share_that_is_no_engines_count_stands_in_every_grouping(
-    client: Client, bob: User, red: Team, group: str
+    client: Client, alice: User, red: Team, group: str
 ) -> None:
     exact, guessed = counts(900, 0), counts(60, 40, "estimated")
     ledger.write([
         ended(red.pk, exact, model="a", key_id=1, member_id=1, origin="api"),
         ended(red.pk, guessed, model="b", key_id=2, member_id=2, origin="chat"),
     ])  # fmt: skip
-    client.force_login(bob)
+    client.force_login(alice)
     html = page(client, red, f"?group={group}")
     assert re.findall(r'<span class="sub">(\d+% estimated)</span>', html) == ["100% estimated", "10% estimated"]
     assert "10% of these tokens were counted or estimated here" in html

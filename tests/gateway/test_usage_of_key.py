@@ -12,16 +12,20 @@ from django.utils import timezone
 from accounts.models import ApiKey, Team, User
 from billing.budgets.credit import top_up
 from billing.budgets.monthly import set_budget
+from billing.ids import first_id
 from billing.ledger import log as ledger
+from billing.ledger.adjustments import adjust
+from billing.ledger.months import close_month
 from billing.ledger.partitions import ensure_partitions
-from billing.models import Unit
+from billing.models import Unit, UsageRecord
+from billing.usage.glances import usage_of_key
 from tests.billing.traffic import PRICE, counts, ended, milliseconds
 from tests.factories import make_key
 from tests.gateway.conftest import Api
 
 NOTHING = {
     "requests": 0, "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "reasoning_tokens": None,
-    "cached_tokens": None, "cost": None,
+    "cached_tokens": None, "estimated_tokens": 0, "cost": None,
 }  # fmt: skip
 
 
@@ -137,6 +141,27 @@ def test_cost_is_a_decimal_string_and_null_without_a_price(api: Api, key: ApiKey
     found = told(api)["today"]
     assert found["cost"] == "0.900004000000"
     assert {one["model"]: one["cost"] for one in found["models"]} == {"dear": "0.900004000000", "free": None}
+
+
+@pytest.mark.spec("U2", "U3")
+def test_a_correction_of_a_closed_month_is_a_cost_of_this_one_as_on_the_page(api: Api, key: ApiKey, red: Team) -> None:
+    last_month = midnight("UTC").replace(day=1) - timedelta(days=2)
+    used(key, last_month, prompt=1_000_000, completion=0, price=PRICE, id=first_id(last_month))
+    close_month(team=red, month=last_month.date(), by=None)
+    adjust(request_id=UsageRecord.objects.get().id, prompt_tokens=500_000, reason="half", by=None)
+    month = told(api)["month"]
+    page = usage_of_key(key, now=timezone.now())[1].total
+    assert page.priced
+    assert Decimal(month["cost"]) == page.cost < 0
+    assert month["estimated_tokens"] == page.estimated_tokens
+
+
+@pytest.mark.spec("U4")
+def test_tokens_that_no_engine_counted_are_marked(api: Api, key: ApiKey) -> None:
+    now = timezone.now()
+    ledger.write([ended(key.team_id, counts(7, 0, "estimated"), key_id=key.pk, at_ms=milliseconds(now))])
+    found = told(api)["today"]
+    assert (found["total_tokens"], found["estimated_tokens"]) == (7, 7)
 
 
 @pytest.mark.spec("H2")

@@ -77,6 +77,7 @@ def test_a_name_without_an_address_is_refused() -> None:
         ("https://[fe80::1%25eth0]/", "private"),
         ("https://169.254.169.254/latest/meta-data/", "private"),
         ("https://①②⑦.⓪.⓪.①/", "private"),
+        (f"https://example.org/{'é' * 400}", "malformed"),  # too long, once each letter is written as it is called
     ],
 )
 def test_what_is_no_address_to_call_is_refused_with_its_reason(text: str, reason: str) -> None:
@@ -165,6 +166,12 @@ def test_little_of_a_long_answer_is_read_and_none_of_it_is_kept_beyond() -> None
     with Receiver(answers=[200], text=b"x" * 10_000_000) as receiver:
         answer = post(here(receiver.port), b"{}", {}, hosts=["hooks.example.org"], lookup=to_us)
     assert 0 < len(answer.text) <= posting.READ
+
+
+def test_of_an_answer_only_what_a_line_of_text_can_hold_is_kept() -> None:
+    with Receiver(answers=[500], text="no\0pe\r\n\u202e\x1b[2J ".encode() + b"\xff") as receiver:
+        answer = post(here(receiver.port), b"{}", {}, hosts=["hooks.example.org"], lookup=to_us)
+    assert answer == Answer(500, "no pe    [2J \ufffd")
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,19 @@ def test_two_leaders_make_it_out_once(red: Team) -> None:
     assert (MonthReported.objects.count(), Delivery.objects.count()) == (1, 1)
 
 
+@pytest.mark.parametrize("teams", [1, 3])
+def test_looking_whose_month_is_due_asks_no_more_for_many_teams(
+    red: Team, alice: User, teams: int, django_assert_num_queries: Any
+) -> None:
+    for number in range(teams - 1):
+        make_team(f"Team {number}", owner=alice)
+    Team.objects.update(created_at=datetime(2026, 1, 1, tzinfo=UTC))
+    make_out_due(now=SOON)
+    assert MonthReported.objects.count() == teams
+    with django_assert_num_queries(2):
+        make_out_due(now=SOON)
+
+
 def test_a_month_without_anything_and_a_team_that_wants_none_get_no_mail(red: Team, blue: Team, alice: User) -> None:
     Team.objects.update(created_at=datetime(2026, 1, 1, tzinfo=UTC))
     used(blue, IN_OCTOBER)

@@ -24,7 +24,7 @@ from accounts.teams import remove_member
 from billing.alerts.letters import stop_url
 from billing.alerts.links import path_of
 from billing.alerts.noticed import Noticed
-from billing.alerts.outbox import CLAIM, PATIENCE, claim, deliver, done
+from billing.alerts.outbox import BATCH, CLAIM, PATIENCE, claim, deliver, done
 from billing.alerts.raising import raise_alert, resolve
 from billing.alerts.signing import PREFIX, new_secret, signature
 from billing.alerts.webhooks import STOP_AFTER, add_webhook, renew_secret, start_again, try_out
@@ -449,6 +449,54 @@ def test_while_the_mail_server_is_away_mails_wait(red: Team, settings: Any) -> N
     send()
     waiting = Delivery.objects.get(state="waiting")
     assert (waiting.attempts, waiting.answer) == (1, "ConnectionRefusedError")
+
+
+@pytest.mark.parametrize("status", [200, 410])
+def test_an_answer_that_the_database_cannot_hold_ends_its_own_delivery_and_no_others(
+    red: Team, hook: tuple[Webhook, str], receiver: Receiver, status: int
+) -> None:
+    receiver.answers, receiver.text = [status], b"a\0b"
+    raised(budget(red))
+    send()
+    send()
+    assert len(receiver.calls) == 1
+    assert Delivery.objects.get(webhook=hook[0]).answer == f"{status} a b"
+    assert (Webhook.objects.get().stopped_at is not None) == (status == 410)
+
+
+def test_a_mail_that_cannot_be_sent_holds_up_no_other(red: Team, settings: Any) -> None:
+    """Its address is none, as one may be that came in by a command."""
+    join(red, make_person("Ada", email="ada@ada@example.org"), Role.ADMIN)
+    join(red, make_person("Ben"), Role.ADMIN)
+    raised(budget(red))
+    with MailServer() as server:
+        settings.MAILERS = server.mailers
+        send()
+    assert sorted(to for to, _message in server.received) == ["alice@example.org", "ben@example.org"]
+    waiting = Delivery.objects.get(state="waiting")
+    assert (waiting.to, waiting.answer) == ("ada@ada@example.org", "ValueError")
+
+
+def test_a_message_that_cannot_be_made_holds_up_no_other_and_stops_no_webhook(
+    red: Team, hook: tuple[Webhook, str], receiver: Receiver
+) -> None:
+    broken, whole = raised(budget(red)), raised(budget(red, 100))
+    Alert.objects.filter(pk=broken.pk).update(detail={})
+    send()
+    assert [call.json["data"]["id"] for call in receiver.calls] == [str(whole.pk)]
+    assert set(Delivery.objects.filter(alert=broken).values_list("state", "answer")) == {("waiting", "KeyError")}
+    assert set(Delivery.objects.filter(alert=whole, webhook=hook[0]).values_list("state", flat=True)) == {"sent"}
+    assert Webhook.objects.get().failing_since is None
+
+
+def test_very_many_alerts_at_once_are_one_mail_to_each_person(red: Team, alice: User) -> None:
+    join(red, make_person("Ben"), Role.ADMIN)
+    many = 2 * BATCH + 1
+    for number in range(many):
+        raised(replace(budget(red), occasion=str(number)))
+    send()
+    assert sorted(message.to[0] for message in mail.outbox) == ["alice@example.org", "ben@example.org"]
+    assert {message.subject for message in mail.outbox} == {f"Red: {many} alerts"}
 
 
 def test_a_name_with_a_line_break_makes_no_header(red: Team) -> None:

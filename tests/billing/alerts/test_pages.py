@@ -6,10 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Role, Team, User
+from billing.alerts import show
 from billing.alerts.letters import stop_url
 from billing.alerts.noticed import Noticed
 from billing.alerts.raising import raise_alert, resolve
@@ -290,6 +293,22 @@ def test_members_see_the_teams_alerts_and_their_own(red: Team, alice: User, bob:
     his = heads(red, bob, "member")
     assert (len(his.alerts), his.more) == (3, 0)
     assert (len(heads(red, alice, "owner").alerts), heads(red, alice, "owner").more) == (3, 2)
+
+
+def test_of_very_many_alerts_the_most_urgent_are_read_and_the_others_counted(
+    owner: Client, red: Team, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show, "NOW", 4)
+    for number in range(5):
+        raised(replace(budget(red), occasion=str(number), severity=Severity.NOTE))
+    raised(replace(budget(red, 100), severity=Severity.URGENT))
+    with CaptureQueriesContext(connection) as queries:
+        above = heads(red, alice, "owner")
+    assert (len(above.alerts), above.more, above.alerts[0].severity) == (3, 3, "urgent")
+    assert sum("LIMIT 3" in query["sql"] for query in queries) == 1
+    text = seen(owner)
+    assert "6 alerts now" in text
+    assert "2 more alerts" in text
 
 
 @pytest.mark.parametrize("number", [1, 3])

@@ -9,8 +9,9 @@ from django.db import IntegrityError, connection
 
 from accounts.models import Team, User
 from billing.alerts.noticed import Noticed
-from billing.alerts.raising import CALM, forget_old, raise_alert, settle
+from billing.alerts.raising import CALM, forget_old, raise_alert, resolve, settle
 from billing.alerts.webhooks import add_webhook
+from billing.errors import AddressRefused
 from billing.models import Alert, Delivery, Rule, Severity
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +80,16 @@ def test_an_episode_that_flickers_is_one_and_a_later_one_is_another(red: Team, n
     assert Delivery.objects.filter(kind="raised").count() == 2
 
 
+def test_an_end_that_was_told_is_not_told_again_and_breaks_nothing(red: Team, now: datetime) -> None:
+    """A second leader that looked before the end, and raised after it, takes the episode for open."""
+    alert = raise_alert(errors(red), now=now)
+    assert alert is not None
+    for minute in (1, 2):
+        assert resolve(alert, now=now + minute * MINUTE)
+        Alert.objects.filter(pk=alert.pk).update(resolved_at=None)
+    assert Delivery.objects.filter(kind="resolved").count() == 1
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("notice", [budget, errors])
 def test_two_leaders_at_once_raise_one_alert_with_one_mail(
@@ -101,6 +112,28 @@ def test_two_leaders_at_once_raise_one_alert_with_one_mail(
         leader.join()
     assert sum(alert is not None for alert in raised) == 1
     assert (Alert.objects.count(), Delivery.objects.count()) == (1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_add_a_webhook_at_once_the_second_is_told_that_it_is_there(red: Team) -> None:
+    together, ended = threading.Barrier(2), list[str]()
+
+    def add() -> None:
+        together.wait()
+        try:
+            add_webhook(team=red, url="https://hooks.example.org/in", by=None)
+            ended.append("added")
+        except AddressRefused as error:
+            ended.append(error.reason)
+        finally:
+            connection.close()
+
+    people = [threading.Thread(target=add) for _ in range(2)]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+    assert sorted(ended) == ["added", "known"]
 
 
 @pytest.mark.django_db(transaction=True)

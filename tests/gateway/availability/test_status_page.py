@@ -1,6 +1,7 @@
 """The public status page: there only when asked for, for anybody, and without a name that is nobody's business."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -166,6 +167,14 @@ def test_whoever_asks_often_asks_the_database_once(client: Client, models: list[
         client.get(PAGE)
         client.get(JSON)
     assert (len(first), len(second)) == (4, 0)
+
+
+def test_while_somebody_waits_for_the_database_others_are_shown_the_last_report(models: list[ServedModel]) -> None:
+    last = board.report()
+    board._read_at = float("-inf")
+    with board._lock, ThreadPoolExecutor(1) as other:
+        assert other.submit(board.report).result(timeout=10) is last
+    assert board.report() is not last
 
 
 def test_more_models_cost_no_more_queries(client: Client, models: list[ServedModel]) -> None:

@@ -1,7 +1,9 @@
 """The monitor's socket: for whom, what comes over it, and when it is closed. Over the application as servers run it."""
 
+import asyncio
 import json
 from dataclasses import replace
+from time import monotonic
 
 import pytest
 from channels.testing import WebsocketCommunicator
@@ -193,6 +195,20 @@ async def test_while_every_page_holds_still_nobody_looks_but_after_the_people(
     assert watchers.picture is before
     await in_database(User.objects.filter(pk=alice.pk).update, is_operator=False)
     assert await page.closed_with() == consumers.SIGNED_OUT
+
+
+async def test_a_page_that_goes_on_again_and_again_makes_nobody_look_more_often(alice: User, engine: Engine) -> None:
+    page = await opened(alice)
+    await page.hear()
+    seen, began = [watchers.picture], monotonic()
+    while monotonic() - began < 3:
+        for word in ("hold", "go", "ack"):
+            await page.say(word)
+        await asyncio.sleep(0.01)
+        if watchers.picture is not seen[-1]:
+            seen.append(watchers.picture)
+    assert len(seen) <= 8
+    await page.disconnect()
 
 
 async def test_a_page_that_never_takes_a_frame_is_closed(
