@@ -49,18 +49,33 @@ def send_all(deliveries: Sequence[Delivery], *, done: Done, drop: Callable[[Deli
 
 def _send(group: Sequence[Delivery], connection: BaseEmailBackend, done: Done) -> None:
     """What is wrong with one mail, our own mistakes among it, holds up no other."""
-    problem = ""
+    problem = "not written"
     try:
-        connection.send_messages([compose(group)])
-    except (SMTPServerDisconnected, OSError, DatabaseError):
+        message = compose(group)
+    except DatabaseError:
         raise
-    except SMTPException as error:
-        problem = _problem(error)
-    except Exception as error:
+    except Exception:
         logger.exception("A mail could not be made", extra={"delivery": str(group[0].pk)})
-        problem = type(error).__name__
+    else:
+        problem = _refused(message, connection)
     for delivery in group:
         done(delivery, sent=not problem, answer=problem)
+
+
+def _refused(message: EmailMultiAlternatives, connection: BaseEmailBackend) -> str:
+    """Why this one message was; empty when it was taken. Raises what ends the whole connection."""
+    try:
+        connection.send_messages([message])
+    except (SMTPServerDisconnected, DatabaseError):
+        raise
+    except SMTPException as error:  # an OSError too
+        return _problem(error)
+    except OSError:
+        raise
+    except Exception as error:
+        logger.exception("A mail could not be handed over")
+        return type(error).__name__
+    return ""
 
 
 def _problem(error: Exception) -> str:

@@ -111,7 +111,8 @@ def _post_all(deliveries: Sequence[Delivery], lookup: posting.Lookup) -> None:
             drop(delivery)
         else:
             with _no_mistake_of(delivery):
-                groups[hook.pk].append(_call(delivery, hook))
+                call = _call(delivery, hook)
+                groups[hook.pk].append(call)
     if not groups:
         return
     until = monotonic() + SECONDS
@@ -130,9 +131,9 @@ def _no_mistake_of(delivery: Delivery) -> Iterator[None]:
         yield
     except DatabaseError:
         raise
-    except Exception as error:
+    except Exception:
         logger.exception("A message could not be made", extra={"delivery": str(delivery.pk)})
-        done(delivery, sent=False, answer=type(error).__name__)
+        done(delivery, sent=False, answer="not written")
 
 
 def _post_group(group: Sequence[Call], until: float, lookup: posting.Lookup) -> list[Answer]:
@@ -158,9 +159,6 @@ def _call(delivery: Delivery, hook: Webhook) -> Call:
         return Call(delivery, URL(), problem=error.reason)
     except UnreadableSecret:
         return Call(delivery, URL(), problem="secret unreadable")
-    except Exception:  # our own mistake with one of them holds up no other
-        logger.exception("A webhook's message could not be written", extra={"delivery": str(delivery.pk)})
-        return Call(delivery, URL(), problem="not written")
 
 
 def _note(delivery: Delivery, answer: Answer) -> None:

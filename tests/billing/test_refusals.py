@@ -321,13 +321,13 @@ def found(question: Question) -> Refusals:
     return refusals(question, moments(question.period, question.bucket), now=question.period.end)
 
 
-def test_the_usage_page_shows_what_was_refused_with_reason_and_key(client: Client, bob: User, red: Team) -> None:
+def test_the_usage_page_shows_what_was_refused_with_reason_and_key(client: Client, alice: User, red: Team) -> None:
     key = make_key(red, name="nightly").key
     write([a_refusal(red.pk, key_id=key.pk) for _ in range(9)])
     write([a_refusal(red.pk, key_id=None, origin="chat", code="insufficient_quota", reason="") for _ in range(3)])
     write([a_refusal(red.pk, key_id=key.pk, at_ms=milliseconds(timezone.now() - timedelta(days=90)))])
-    client.force_login(bob)
-    html = client.get(reverse("billing:usage", args=[red.slug]) + "?compare=before").content.decode()
+    client.force_login(alice)
+    html = client.get(reverse("billing:usage", args=[red.slug]) + "?compare=before&part=below").content.decode()
     section = html[html.index('id="refused"') :]
     heading = "12 calls were refused; most often: the key&#x27;s limit of requests a minute"
     assert f'<h2 class="headline" id="refused-finding">{heading}</h2>' in section
@@ -342,11 +342,14 @@ def test_the_usage_page_shows_what_was_refused_with_reason_and_key(client: Clien
     ]
     assert "Whose: nightly 9, Chat, without a key 3." in section
     client.cookies["language"] = "es"
-    assert "Se rechazaron 12 llamadas" in client.get(reverse("billing:usage", args=[red.slug])).content.decode()
+    assert (
+        "Se rechazaron 12 llamadas"
+        in client.get(reverse("billing:usage", args=[red.slug]) + "?part=below").content.decode()
+    )
 
 
-def test_of_many_keys_those_are_named_that_were_refused_most(client: Client, bob: User, red: Team) -> None:
+def test_of_many_keys_those_are_named_that_were_refused_most(client: Client, alice: User, red: Team) -> None:
     write([a_refusal(red.pk, key_id=key, reason="") for key in range(1, 31) for _ in range(key)])
-    client.force_login(bob)
-    html = client.get(reverse("billing:usage", args=[red.slug])).content.decode()
+    client.force_login(alice)
+    html = client.get(reverse("billing:usage", args=[red.slug]) + "?part=below").content.decode()
     assert "Whose: key 30 30, key 29 29, key 28 28, key 27 27, key 26 26." in html

@@ -175,7 +175,7 @@ def life(red: Team, alice: User) -> Life:
     ],
 )
 @given(calls=st.lists(MADE, max_size=12), first=st.integers(-1, 6), days=st.integers(1, 8), gone=st.booleans())
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_pages_files_and_mails_tell_what_the_log_says(
     life: Life, alice: User, zone: str, begin: datetime, calls: list[dict[str, Any]], first: int, days: int, gone: bool
 ) -> None:
