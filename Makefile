@@ -24,7 +24,7 @@ start: .venv/.ready $(if $(LOCAL_MODEL),.venv/.local) ## set everything up and s
 
 test: .venv/.dev .venv/.browser ## all tests but those on a real engine: on PostgreSQL, a fault engine and a browser
 	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/real_engine --ignore tests/clients -q -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
-	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/browser -q -m "not slow"
+	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/browser -q -m "not slow" -n 2 --dist loadfile
 
 test-engine: .venv/.dev .venv-engine/.ready .venv-clients/.ready .venv-clients/.node .venv/.browser ## the newcomer's walk, and the clients people use, on llama.cpp with a small model
 	@CHROMIUM="$$(cat .venv/.browser)" $(BIN)/python -m pytest tests/real_engine -q
