@@ -172,7 +172,7 @@ def memory(pid: int) -> int:
 def pages(team: object, first: date, last: date) -> None:
     from zoneinfo import ZoneInfo
 
-    from billing.usage.log import Window, read_page
+    from billing.log.rows import Window, read_page
     from billing.usage.periods import Period
     from billing.usage.questions import Filters, Question, Scope
 

@@ -3,8 +3,12 @@ from django.urls import path
 from billing.alerts import views as alert_views
 from billing.budgets import views as budget_views
 from billing.limits import views as limit_views
+from billing.log import request_views
+from billing.log import views as log_views
+from billing.months import views as month_views
 from billing.prices import views as price_views
-from billing.usage import log_views, month_views, request_views, section_views, views
+from billing.usage import views
+from billing.usage.sections import views as section_views
 
 app_name = "billing"
 urlpatterns = [

@@ -15,10 +15,10 @@ from billing.ledger.histograms import percentile
 from billing.models import Budget, BudgetAccount
 from billing.models import Period as Renewal
 from billing.usage.buckets import moments
-from billing.usage.endings import Refusals, refusals
 from billing.usage.names import key_labels, member_labels
 from billing.usage.periods import Period, whole_month
 from billing.usage.questions import Bucket, Compared, Question, Scope, days
+from billing.usage.sections.endings import Refusals, refusals
 from billing.usage.sums import ANNOTATIONS, Sums, added, sums_of
 
 TOP = 5

@@ -14,9 +14,11 @@ from billing.alerts.letters import message_of, stop_url
 from billing.alerts.links import absolute, month_path, page_of
 from billing.alerts.month_figures import MonthFigures, Part, Spent, month_figures
 from billing.models import MonthReported, Unit
-from billing.usage.captions import MILLION, compact, money, percent, seconds, whole, zone_in_words
-from billing.usage.endings_captions import refusals_heading
+from billing.moments import zone_in_words
+from billing.numbers import compact, money, percent, seconds, whole
+from billing.usage.captions import MILLION
 from billing.usage.exports import plain, write_csv
+from billing.usage.sections.endings_captions import refusals_heading
 from billing.usage.sums import Sums
 
 FIELDS = (

@@ -25,7 +25,7 @@ from billing.alerts.show import deliveries_of, dismiss, is_waiting, moment, open
 from billing.alerts.webhooks import remove_webhook, renew_secret, start_again, try_out, webhooks_of
 from billing.alerts.wishes import decline, hearers, watching_of
 from billing.models import Alert, Webhook
-from billing.usage.captions import zone_in_words
+from billing.moments import zone_in_words
 
 PAGE = "billing/alerts.html"
 

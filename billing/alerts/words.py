@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from billing.models import Alert, Rule, Unit
-from billing.usage.captions import compact, money, percent, seconds, whole
+from billing.numbers import compact, money, percent, seconds, whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from billing.budgets.monthly import budgets_of, remove_budget
 from billing.budgets.words import ShownBudget, shown
 from billing.errors import AlreadyEntered
 from billing.models import Budget, CreditEntry, Period
-from billing.usage.burndown import months
-from billing.usage.captions import money, zone_in_words
+from billing.moments import zone_in_words
+from billing.numbers import money
+from billing.usage.sections.burndown import months
 
 
 @require_http_methods(["GET", "POST"])

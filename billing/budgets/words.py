@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from billing.budgets.monthly import Standing
-from billing.usage.captions import locale, money, percent, whole
+from billing.numbers import locale, money, percent, whole
 from billing.usage.periods import midnight
 
 HIGH = 0.8  # the part from which a budget is called nearly used up
@@ -55,7 +55,7 @@ class ShownBudget:
 
 
 def shown(standing: Standing, *, now: datetime, zone: ZoneInfo, used_up_on: date | None = None) -> ShownBudget:
-    """`used_up_on` is the day that `billing.usage.burndown` foretells; None: it lasts, or it is too early to say."""
+    """`used_up_on`: the day that `billing.usage.sections.burndown` foretells; None: it lasts, or it is too early."""
     budget = standing.budget
     title, detail = _("The whole team"), ""
     if budget.key:

@@ -1,4 +1,4 @@
-"""Refused calls in PostgreSQL: the only writer of their two tables. `billing.usage.endings` reads them for pages.
+"""Refused calls in PostgreSQL: the only writer of their two tables. Pages read them in `billing.usage.sections`.
 
 Rows come from the spool, as those of the log do. A row that is there already raises no sum, so however often a file of
 the spool is shipped, each refusal counts once.

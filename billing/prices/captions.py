@@ -7,8 +7,9 @@ from babel.numbers import format_decimal, get_currency_symbol
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from billing.moments import moment_in_words
+from billing.numbers import locale
 from billing.prices.pricing import PricesOfModel
-from billing.usage.captions import locale, moment_in_words
 
 
 @dataclass(frozen=True, slots=True)

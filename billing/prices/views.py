@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.access import require_operator
+from billing import moments
 from billing.errors import PriceListMistakes, PriceMistake
 from billing.models import Price
 from billing.prices import captions as price_captions
@@ -30,7 +31,6 @@ from billing.prices.pricing import (
     remove_price,
     used_without_price,
 )
-from billing.usage import captions
 
 
 @require_GET
@@ -51,7 +51,7 @@ def add(request: HttpRequest) -> HttpResponse:
         except PriceMistake as mistake:
             _say_at_its_field(form, mistake)
         else:
-            said = {"model": price.model, "moment": captions.moment_in_words(price.effective_from)}
+            said = {"model": price.model, "moment": moments.moment_in_words(price.effective_from)}
             messages.success(request, _("%(model)s has a new price from %(moment)s on.") % said)
             return redirect("billing:prices")
     return _page(request, form=form, status=422)
@@ -185,7 +185,7 @@ def _line(price: Price) -> Line:
     return Line(
         pk=price.pk or 0,
         model=price.model,
-        since=captions.moment_in_words(price.effective_from),
+        since=moments.moment_in_words(price.effective_from),
         input=price_captions.price(price.input),
         cached_input="" if price.cached_input is None else price_captions.price(price.cached_input),
         output=price_captions.price(price.output),
@@ -206,7 +206,7 @@ def _zone() -> dict[str, str]:
     zone = ZoneInfo(settings.TIME_ZONE)
     return {
         "currency": settings.ENVIRONMENT.currency,
-        "zone": captions.zone_in_words(datetime.now(zone), settings.TIME_ZONE),
+        "zone": moments.zone_in_words(datetime.now(zone), settings.TIME_ZONE),
     }
 
 

@@ -8,8 +8,8 @@ from babel.dates import format_skeleton
 from django.utils import formats
 from django.utils.translation import gettext as _
 
+from billing.numbers import locale
 from billing.usage.buckets import Moment, ends, running
-from billing.usage.captions import locale
 from billing.usage.charts import Column
 from billing.usage.periods import DAY, Period
 from billing.usage.questions import Bucket, Question

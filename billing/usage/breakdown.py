@@ -9,6 +9,7 @@ from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from billing import numbers
 from billing.usage import captions
 from billing.usage.axis_captions import day_said
 from billing.usage.buckets import Moment
@@ -150,7 +151,7 @@ def rows(report: Report, links: Links, hues: dict[str, int]) -> list[Row]:
 def whole(report: Report, links: Links) -> Row:
     """The total, made from the same sums as the figures."""
     total = report.total
-    part = captions.percent(1) if amount(total, report.metric) else ""
+    part = numbers.percent(1) if amount(total, report.metric) else ""
     return _worded(report, _("Total"), total, report.before, report.latency, part=part, log=links.log())
 
 
@@ -168,7 +169,7 @@ def _row(report: Report, one: Series, links: Links, hues: dict[str, int]) -> Row
         log=links.log(**told) if told else "",
         hue=hues.get(one.key, 0) or 8,
         width=f"{max(0.0, min(1.0, share)) * 100:.1f}%",
-        part=captions.percent(share) if one.known else "",
+        part=numbers.percent(share) if one.known else "",
         last=_last(one.last, report),
         unknown=not one.known,
         gone=one.total == NONE,
@@ -179,16 +180,16 @@ def _worded(report: Report, label: str, sums: Sums, before: Sums, latency: Laten
     wait = latency.first_token_p95
     return Row(
         label=label,
-        tokens=captions.whole(sums.tokens),
-        read=captions.whole(sums.prompt_tokens),
-        written=captions.whole(sums.completion_tokens),
-        requests=captions.whole(sums.requests),
-        cost=captions.money(sums.cost) if sums.priced else _("no price"),
-        errors=captions.percent(sums.error_share) if sums.requests else "",
+        tokens=numbers.whole(sums.tokens),
+        read=numbers.whole(sums.prompt_tokens),
+        written=numbers.whole(sums.completion_tokens),
+        requests=numbers.whole(sums.requests),
+        cost=numbers.money(sums.cost) if sums.priced else _("no price"),
+        errors=numbers.percent(sums.error_share) if sums.requests else "",
         many_errors=sums.error_share >= HIGH,
-        first=captions.seconds(wait) if wait is not None else "",
+        first=numbers.seconds(wait) if wait is not None else "",
         change=changed(amount(sums, report.metric), amount(before, report.metric)) if report.compared else "",
-        estimated=captions.percent(sums.estimated_share) if sums.estimated_tokens and sums.tokens else "",
+        estimated=numbers.percent(sums.estimated_share) if sums.estimated_tokens and sums.tokens else "",
         **said,  # type: ignore[arg-type]  # fields of a row
     )
 

@@ -2,18 +2,15 @@
 
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cache, lru_cache
-from zoneinfo import ZoneInfo
 
-from babel.dates import get_timezone_location
-from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent
-from django.conf import settings
 from django.utils import formats
-from django.utils.translation import get_language, ngettext, pgettext, to_locale
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext, pgettext
 
 from billing.ledger.checks import Check
 from billing.models import ENDED_WELL
+from billing.moments import zone_in_words
+from billing.numbers import compact, decimal, money, percent, whole
 from billing.usage.periods import Period
 from billing.usage.questions import Bucket, Compared, Group, Metric
 from billing.usage.reports import Report, Series, amount
@@ -23,9 +20,6 @@ NOTABLE = 0.4  # a series with this share of the whole is named in the heading
 MILLION = 1_000_000  # from here on, Spanish and French say "of tokens"
 LEAST_CHANGE = 0.005  # a smaller part is no change
 CHANGE_TO_TRACE = 0.05  # from here on the heading says in whose numbers most of it is
-LEAST = 0.001  # the smallest share that is told
-WHOLE_PERCENT, TENTH_OF_PERCENT = Decimal("0.01"), Decimal("0.001")
-SMALL = Decimal("0.01")  # money below this gets more decimals
 
 
 def heading(report: Report) -> str:
@@ -156,20 +150,6 @@ def _checked(checked: Check, read_at: datetime) -> str:
     return _("Charts and log did not agree when they were last checked, %s: the log counts.") % time
 
 
-def zone_in_words(at: datetime, zone: str) -> str:
-    """By its city, as people call it, with what the clocks differ by on the day."""
-    if zone == "UTC":
-        return zone
-    offset = at.strftime("%z")
-    hours, minutes = offset[:3], offset[3:]
-    said = f"{hours[0]}{int(hours[1:])}" if minutes == "00" else f"{hours}:{minutes}"
-    return _("%(zone)s time (UTC%(offset)s)") % {"zone": city(zone), "offset": said}
-
-
-def city(zone: str) -> str:
-    return get_timezone_location(zone, locale=locale(), return_city=True)
-
-
 def days_in_words(period: Period) -> str:
     first, last = (formats.date_format(day, "DATE_FORMAT") for day in (period.first, period.last))
     return first if period.length == 1 else _("%(first)s to %(last)s") % {"first": first, "last": last}
@@ -197,21 +177,6 @@ def guessed(report: Report) -> str:
     }
 
 
-def seconds(milliseconds: float) -> str:
-    """No more figures than an interpolated one has; the unit stays on the number's line."""
-    if milliseconds < 1000:
-        said = _("%s ms") % format_decimal(_two_figures(milliseconds), format="#,##0", locale=locale())
-    elif milliseconds < 120_000:
-        said = _("%s s") % format_decimal(_two_figures(milliseconds / 1000), format="#,##0.#", locale=locale())
-    else:
-        said = _("%s min") % format_decimal(_two_figures(milliseconds / 60_000), format="#,##0.#", locale=locale())
-    return said.replace(" ", "\u00a0")
-
-
-def _two_figures(number: float) -> float:
-    return float(f"{number:.2g}")
-
-
 def scale_label(number: float, metric: Metric, *, top: bool) -> str:
     if metric == Metric.COST:
         return money(Decimal(str(number))) if top else decimal(number)
@@ -221,81 +186,3 @@ def scale_label(number: float, metric: Metric, *, top: bool) -> str:
 def exact(number: float, metric: Metric) -> str:
     """For a table."""
     return money(Decimal(str(number))) if metric == Metric.COST else whole(int(number))
-
-
-def locale() -> str:
-    return to_locale(get_language() or settings.LANGUAGE_CODE)
-
-
-def compact(number: float) -> str:
-    return format_compact_decimal(number, locale=locale(), fraction_digits=1)
-
-
-def compact_parts(number: float) -> tuple[str, str]:
-    """The number and its unit (M, k, mil …), which a figure sets smaller."""
-    said = compact(number)
-    value = said.rstrip("".join(letter for letter in set(said) if not letter.isdigit()))
-    return value, said[len(value) :].strip()
-
-
-def whole(number: int) -> str:
-    """As Django's `number_format` has it, a tenth of its time: tables are full of them."""
-    return f"{number:,}".replace(",", _grouping_sign(get_language() or settings.LANGUAGE_CODE))
-
-
-@cache
-def _grouping_sign(language: str) -> str:
-    return str(formats.get_format("THOUSAND_SEPARATOR", lang=language))
-
-
-def decimal(number: float) -> str:
-    return format_decimal(number, format="#,##0.###", locale=locale())
-
-
-def percent(part: float) -> str:
-    """A tenth of a percent at the finest; what is less and not nothing is said to be less."""
-    if 0 < part < LEAST / 2:
-        return f"< {percent(LEAST)}"
-    whole_ones = part >= 0.1 or part == 0
-    return _percent(Decimal(part).quantize(WHOLE_PERCENT if whole_ones else TENTH_OF_PERCENT), whole_ones, locale())
-
-
-@lru_cache(maxsize=4096)
-def _percent(part: Decimal, whole_ones: bool, locale_: str) -> str:
-    return format_percent(part, format=None if whole_ones else _one_decimal(), locale=locale_)
-
-
-def _one_decimal() -> str:
-    space = "\u00a0" if locale()[:2] in {"es", "fr"} else ""
-    return f"#,##0.#{space}%"
-
-
-def money(sum_: Decimal) -> str:
-    """In the installation's currency; small sums keep the decimals that say something."""
-    digits = 2 if not sum_ or abs(sum_) >= SMALL else 6
-    pattern = None if digits == 2 else f"¤#,##0.{'0' * digits}" if locale()[:2] == "en" else f"#,##0.{'0' * digits} ¤"
-    return format_currency(
-        sum_, settings.ENVIRONMENT.currency, format=pattern, locale=locale(), currency_digits=digits == 2
-    )
-
-
-def exact_money(amount: Decimal) -> str:
-    """Every decimal of a cost, and two at least."""
-    pattern = "¤#,##0.00##########" if locale()[:2] == "en" else "#,##0.00##########\u00a0¤"
-    return format_currency(
-        amount,
-        settings.ENVIRONMENT.currency,
-        format=pattern,
-        locale=locale(),
-        currency_digits=False,
-        decimal_quantization=False,
-    )
-
-
-def moment_in_words(at: datetime, zone: str = "") -> str:
-    """A day and its time in the zone, or in the installation's; seconds and milliseconds only where there are any."""
-    local = at.astimezone(ZoneInfo(zone or settings.TIME_ZONE))
-    time = formats.time_format(local, "H:i:s" if local.second or local.microsecond else "H:i")
-    if local.microsecond:
-        time += f".{local.microsecond // 1000:03}"
-    return _("%(day)s, %(time)s") % {"day": formats.date_format(local, "DATE_FORMAT"), "time": time}

@@ -7,6 +7,7 @@ from babel.numbers import format_decimal
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from billing import numbers
 from billing.usage import captions
 from billing.usage.charts import Spark, spark
 from billing.usage.questions import Compared, Group, Question
@@ -59,11 +60,11 @@ def figures(report: Report, refused: int | None) -> list[Figure]:
 def _tokens(report: Report) -> Figure:
     total = report.total
     note = _("in %(read)s, out %(written)s") % {
-        "read": captions.compact(total.prompt_tokens),
-        "written": captions.compact(total.completion_tokens),
+        "read": numbers.compact(total.prompt_tokens),
+        "written": numbers.compact(total.completion_tokens),
     }
     delta = change(total.tokens, report.before.tokens, report.question, short=True)
-    part = Part(*captions.compact_parts(total.tokens))
+    part = Part(*numbers.compact_parts(total.tokens))
     return Figure("tokens", _("Tokens"), (part,), delta, note, _spark(report, [one.tokens for one in report.buckets]))
 
 
@@ -71,7 +72,7 @@ def _requests(report: Report) -> Figure:
     total = report.total.requests
     delta = change(total, report.before.requests, report.question)
     drawn = _spark(report, [one.requests for one in report.buckets])
-    return Figure("requests", _("Requests"), (Part(captions.whole(total)),), delta, "", drawn)
+    return Figure("requests", _("Requests"), (Part(numbers.whole(total)),), delta, "", drawn)
 
 
 def _cost(report: Report) -> Figure:
@@ -82,23 +83,23 @@ def _cost(report: Report) -> Figure:
         return Figure("cost", _("Cost"), (Part("–"),), said, "", drawn)
     # That it costs less is no good news by itself, and that it costs more no bad one.
     delta = change(total.cost, report.before.cost, report.question, short=True)
-    return Figure("cost", _("Cost"), (Part(captions.money(total.cost)),), delta, _cost_note(total), drawn)
+    return Figure("cost", _("Cost"), (Part(numbers.money(total.cost)),), delta, _cost_note(total), drawn)
 
 
 def _cost_note(total: Sums) -> str:
     notes = []
     if total.estimated_tokens:
-        notes.append(_("%s of the tokens estimated") % captions.percent(total.estimated_share))
+        notes.append(_("%s of the tokens estimated") % numbers.percent(total.estimated_share))
     if unpriced := total.requests - total.priced_requests:
         without = ngettext("%s request without a price", "%s requests without a price", unpriced)
-        notes.append(without % captions.whole(unpriced))
+        notes.append(without % numbers.whole(unpriced))
     return " · ".join(notes)
 
 
 def _active(report: Report) -> Figure:
     active = report.active
     parts = tuple(
-        Part(captions.whole(number), _unit(group, number))
+        Part(numbers.whole(number), _unit(group, number))
         for group, number in zip(active.groups, active.now, strict=True)
     )
     drawn = _spark(report, [active.buckets.get(place, (0,))[-1] for place in range(len(report.moments))])
@@ -107,7 +108,7 @@ def _active(report: Report) -> Figure:
         delta = Delta(words=_("as before") if report.compared else "")
     else:
         more = abs(now - before)
-        delta = Delta(f"{_arrow(now - before)} {captions.whole(more)}", _more(last, more, up=now > before))
+        delta = Delta(f"{_arrow(now - before)} {numbers.whole(more)}", _more(last, more, up=now > before))
     label = {
         Group.MEMBER: _("Keys and people"),
         Group.TEAM: _("Models and teams"),
@@ -147,13 +148,13 @@ def _errors(report: Report, refused: int | None) -> Figure:
     points = (total.error_share - before.error_share) * 100
     delta = Delta()
     if before.requests and total.requests and abs(points) >= LEAST_POINTS:
-        number = format_decimal(abs(points), format="#,##0.0", locale=captions.locale())
+        number = format_decimal(abs(points), format="#,##0.0", locale=numbers.locale())
         words = _("%(arrow)s %(number)s points") % {"arrow": _arrow(points), "number": number}
         delta = Delta(words, tone="warn" if points > 0 else "good")
-    notes = [ngettext("%s request failed", "%s requests failed", total.errors) % captions.whole(total.errors)]
+    notes = [ngettext("%s request failed", "%s requests failed", total.errors) % numbers.whole(total.errors)]
     if refused:
-        notes.append(ngettext("%s refused", "%s refused", refused) % captions.whole(refused))
-    value, unit = _split(captions.percent(total.error_share))
+        notes.append(ngettext("%s refused", "%s refused", refused) % numbers.whole(refused))
+    value, unit = _split(numbers.percent(total.error_share))
     drawn = _spark(report, [one.error_share for one in report.buckets])
     return Figure("errors", _("Errors"), (Part(value, unit),), delta, " · ".join(notes), drawn)
 
@@ -164,11 +165,11 @@ def _first_token(report: Report) -> Figure:
     drawn = _spark(report, [one.first_token_p95 or 0 for one in report.latencies])
     if now is None:
         return Figure("speed", label, (Part("–"),), Delta(words=_("Nothing was measured")), "", drawn)
-    value, unit = _split(captions.seconds(now))
+    value, unit = _split(numbers.seconds(now))
     delta = Delta()
     if before is not None and abs(now - before) >= LEAST_WAIT * before:
         words = _("slower") if now > before else _("faster")
-        amount = f"{_arrow(now - before)} {captions.seconds(abs(now - before))}"
+        amount = f"{_arrow(now - before)} {numbers.seconds(abs(now - before))}"
         delta = Delta(amount, words, "warn" if now > before else "good")
     return Figure("speed", label, (Part(value, unit),), delta, _("approx."), drawn)
 
@@ -183,7 +184,7 @@ def change(now: float | Decimal, before: float | Decimal, question: Question, *,
     days = question.period.length
     if abs(part) < captions.LEAST_CHANGE:
         return Delta(words=ngettext("as on the day before", "as in the %(days)s days before", days) % {"days": days})
-    amount = f"{_arrow(part)} {captions.percent(abs(part))}"
+    amount = f"{_arrow(part)} {numbers.percent(abs(part))}"
     if short:
         return Delta(amount, _("more") if part > 0 else _("less"))
     if question.compared == Compared.WEEKDAYS:
@@ -201,7 +202,7 @@ def changed(now: float | Decimal, before: float | Decimal) -> str:
     if not before:
         return _("new") if now else ""
     part = float(now) / float(before) - 1
-    return _("equal") if abs(part) < captions.LEAST_CHANGE else f"{_arrow(part)} {captions.percent(abs(part))}"
+    return _("equal") if abs(part) < captions.LEAST_CHANGE else f"{_arrow(part)} {numbers.percent(abs(part))}"
 
 
 def _arrow(number: float) -> str:

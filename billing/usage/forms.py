@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from billing.models import Origin, Outcome
-from billing.usage.captions import city
+from billing.moments import city
 from billing.usage.names import ERROR
 from billing.usage.periods import Period, last_days, last_month, this_month
 from billing.usage.questions import Bucket, Compared, Filters, Group, Metric, Question, Scope

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from billing import numbers
 from billing.ledger.checks import last_check
 from billing.usage import axis_captions, breakdown, captions, charts, filters
 from billing.usage.buckets import Moment, ends
@@ -16,9 +17,9 @@ from billing.usage.forms import UsageForm
 from billing.usage.links import Links
 from billing.usage.periods import DAY
 from billing.usage.questions import Group, Metric, Question
-from billing.usage.refused import refused
 from billing.usage.reports import Report, amount, others, usage
-from billing.usage.sections import budgets
+from billing.usage.sections.page import budgets
+from billing.usage.sections.refused import refused
 
 # Where the colours of a kind are chosen. Models, keys, people and teams have those that their names decide.
 HUES = {
@@ -207,7 +208,7 @@ def _unreported(report: Report) -> str:
         said.append(_("No engine reported: %s.") % ", ".join(missing))
     for label, told in ((_("cached input"), total.cached_reported), (_("reasoning"), total.reasoning_reported)):
         if 0 < told < total.requests:
-            words = {"type": label, "told": captions.whole(told), "all": captions.whole(total.requests)}
+            words = {"type": label, "told": numbers.whole(told), "all": numbers.whole(total.requests)}
             said.append(_("Of %(all)s requests, %(told)s have a count of: %(type)s.") % words)
     return " ".join(said)
 

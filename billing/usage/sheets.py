@@ -7,8 +7,8 @@ from typing import Any
 import xlsxwriter
 
 from billing.usage.exports import Number, Value
-from billing.usage.files import Row, asked, by_bucket, by_series, columns, columns_in_all, in_all
 from billing.usage.reports import Report
+from billing.usage.rows import Row, asked, by_bucket, by_series, columns, columns_in_all, in_all
 
 WIDTH = 16  # characters of a column
 HELD = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}

@@ -15,6 +15,7 @@ from django_htmx.middleware import HtmxDetails
 
 from accounts.access import TEAM_IN_SESSION, has_role, require_operator, role_in, signed_in, team_for, teams_of
 from accounts.models import ApiKey, Role, Team
+from billing import numbers
 from billing.budgets import words as budget_words
 from billing.budgets.monthly import budgets_of_key
 from billing.limits.tiers import bounds_of_key
@@ -23,11 +24,11 @@ from billing.usage import captions, charts, files
 from billing.usage.forms import UsageForm
 from billing.usage.glances import week_of_key, week_of_team
 from billing.usage.links import Links
-from billing.usage.log_views import scope_of
 from billing.usage.page import context
 from billing.usage.questions import Question, Scope
 from billing.usage.reports import usage
-from billing.usage.sections import sections
+from billing.usage.scopes import scope_of
+from billing.usage.sections.page import sections
 from billing.usage.sums import Sums
 
 BELOW = "below"  # in the address: the page's lower half
@@ -249,5 +250,5 @@ def _week_context(sums: tuple[Sums, ...], total: Sums) -> dict[str, Any]:
     return {
         "spark": charts.spark([float(one.tokens) for one in sums]),
         "total": total,
-        "tokens": captions.compact(total.tokens),
+        "tokens": numbers.compact(total.tokens),
     }

@@ -11,7 +11,8 @@ from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from billing.usage.captions import locale, percent, seconds, whole, zone_in_words
+from billing.moments import zone_in_words
+from billing.numbers import locale, percent, seconds, whole
 from gateway.availability.report import ModelStatus, Report
 from gateway.availability.speed import Speed, board
 from gateway.availability.standings import DAY, Standing, Stretch, standings

@@ -11,7 +11,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from billing.alarms import LATE
-from billing.usage.captions import decimal, percent, seconds, whole, zone_in_words
+from billing.moments import zone_in_words
+from billing.numbers import decimal, percent, seconds, whole
 from billing.usage.charts import Spark, spark
 from gateway.monitor.board import EngineNow, ModelNow, Picture, Rates
 from gateway.monitor.pulse import Told

@@ -8,7 +8,7 @@ from django.utils.formats import time_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
-from billing.usage.captions import compact_parts, percent, whole
+from billing.numbers import compact_parts, percent, whole
 from gateway.engines.counters import FAMILIES
 from gateway.reconciliation.comparison import NOTABLE_PART, NOTABLE_TOKENS, ComparedDay, ComparedEngine, Coverage, State
 

@@ -11,7 +11,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.models import Team
-from billing.usage.captions import compact, days_in_words, money, percent, seconds, whole, zone_in_words
+from billing.moments import zone_in_words
+from billing.numbers import compact, money, percent, seconds, whole
+from billing.usage.captions import days_in_words
 from billing.usage.charts import Spark, spark
 from billing.usage.questions import address
 from gateway.availability.captions import retires

@@ -10,8 +10,8 @@ from django_htmx.middleware import HtmxDetails
 
 from accounts.access import require_operator, signed_in, team_for
 from billing.usage.forms import UsageForm
-from billing.usage.log_views import scope_of
 from billing.usage.questions import Scope
+from billing.usage.scopes import scope_of
 from gateway.use import captions
 from gateway.use.reports import in_use
 

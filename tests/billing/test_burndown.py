@@ -15,10 +15,10 @@ from billing.budgets.credit import correct, top_up
 from billing.budgets.monthly import budgets_of, hold_accounts, recount, set_budget
 from billing.ledger import log as ledger
 from billing.models import Budget, BudgetAccount, CreditEntry, Unit
-from billing.usage.burndown import Burndown, burndowns, months
-from billing.usage.burndown_captions import description, heading, shown
 from billing.usage.periods import DAY, midnight
 from billing.usage.questions import Scope
+from billing.usage.sections.burndown import Burndown, burndowns, months
+from billing.usage.sections.burndown_captions import description, heading, shown
 from tests.billing.traffic import counts, ended, milliseconds, random_traffic
 from tests.factories import join, make_key, make_person
 

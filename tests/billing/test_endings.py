@@ -15,8 +15,10 @@ from billing.ledger.refusals import write
 from billing.models import Refusal, UsageDay, UsageQuarter, UsageRecord
 from billing.usage.axis_captions import columns
 from billing.usage.buckets import instant, moments, running
-from billing.usage.endings import Ending, Endings, Refusals, Refused, endings, refusals
-from billing.usage.endings_captions import (
+from billing.usage.periods import DAY, Period
+from billing.usage.questions import Bucket, Compared, Filters, Question, Scope
+from billing.usage.sections.endings import Ending, Endings, Refusals, Refused, endings, refusals
+from billing.usage.sections.endings_captions import (
     changed,
     endings_heading,
     outcome_label,
@@ -24,8 +26,6 @@ from billing.usage.endings_captions import (
     shown_endings,
     shown_refusals,
 )
-from billing.usage.periods import DAY, Period
-from billing.usage.questions import Bucket, Compared, Filters, Question, Scope
 from tests.billing.traffic import a_refusal, ended, milliseconds, random_traffic
 
 pytestmark = pytest.mark.spec("U4")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.usage.forecasts import Day, Expected, forecast, reached, weekday_weights
+from billing.usage.sections.forecasts import Day, Expected, forecast, reached, weekday_weights
 
 WORKDAYS = [10.0, 10.0, 10.0, 10.0, 10.0, 0.0, 0.0]
 

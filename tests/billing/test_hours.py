@@ -11,10 +11,10 @@ from django.utils import translation
 from accounts.models import Team
 from billing.ledger import log as ledger
 from billing.models import UsageRecord
-from billing.usage.hours import Week, week
-from billing.usage.hours_captions import heading, shown, weekday_order
 from billing.usage.periods import DAY, Period
 from billing.usage.questions import Filters, Question, Scope
+from billing.usage.sections.hours import Week, week
+from billing.usage.sections.hours_captions import heading, shown, weekday_order
 from tests.billing.traffic import ended, milliseconds, random_traffic
 
 pytestmark = pytest.mark.spec("U4")

@@ -22,10 +22,10 @@ from billing.ledger import log as ledger
 from billing.ledger import refusals
 from billing.ledger.adjustments import adjust
 from billing.ledger.months import close_month
+from billing.log import captions as log_captions
+from billing.log.files import records
+from billing.log.rows import PAGE, Entry, Page, Place, Window, read_page
 from billing.models import Outcome, UsageRecord
-from billing.usage import log_captions
-from billing.usage.log import PAGE, Entry, Page, Place, Window, read_page
-from billing.usage.log_files import records
 from billing.usage.periods import Period
 from billing.usage.questions import Filters, Question, Scope
 from tests.billing.traffic import PRICE, a_refusal, counts, ended, milliseconds, random_traffic

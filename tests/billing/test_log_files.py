@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from accounts.models import Team, User
 from billing.ledger import log as ledger
-from billing.usage import log_files
+from billing.log import files as log_files
+from billing.log.files import FIELDS, Form, lines, records
 from billing.usage.exports import text_of_cell
-from billing.usage.log_files import FIELDS, Form, lines, records
 from billing.usage.periods import Period
 from billing.usage.questions import Question, Scope
 from tests.billing.traffic import PRICE, counts, ended, milliseconds, random_traffic

@@ -18,9 +18,9 @@ from accounts.models import ApiKey, AuditEntry, Role, Team, User
 from billing.ledger import log as ledger
 from billing.ledger.adjustments import adjust
 from billing.ledger.months import changes, close_month, closed_until, closing_of, reopen_month
+from billing.log.files import records
 from billing.models import UsageRecord
-from billing.usage.log_files import records
-from billing.usage.months import Late, month_of, months_of, years
+from billing.months.books import Late, month_of, months_of, years
 from billing.usage.periods import Period, whole_month
 from billing.usage.questions import Question, Scope
 from billing.usage.reports import usage

@@ -19,6 +19,7 @@ from billing.ledger import log as ledger
 from billing.ledger.auditing import audit, rebuild
 from billing.ledger.months import close_month, closed_until, reopen_month
 from billing.ledger.partitions import drop_old_months, ensure_partitions, months, months_before
+from billing.log.files import records
 from billing.models import (
     DeadLetter,
     PlatformDay,
@@ -31,7 +32,6 @@ from billing.models import (
     UsageRecord,
 )
 from billing.records import Ended
-from billing.usage.log_files import records
 from billing.usage.periods import Period
 from billing.usage.questions import Question, Scope
 from console.listen import direct_address

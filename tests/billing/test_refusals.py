@@ -31,9 +31,9 @@ from billing.spool.folder import numbered
 from billing.spool.shipper import Shipper
 from billing.spool.writer import Spool
 from billing.usage.buckets import moments
-from billing.usage.endings import Refusals, Refused, refusals
 from billing.usage.periods import Period
 from billing.usage.questions import Filters, Question, Scope
+from billing.usage.sections.endings import Refusals, Refused, refusals
 from tests.billing.traffic import a_final, a_refusal, a_start, milliseconds, now_ms
 from tests.factories import make_key
 

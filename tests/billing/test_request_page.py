@@ -13,11 +13,11 @@ from django.utils import timezone
 from accounts.models import Team, User
 from billing.ledger import log as ledger
 from billing.ledger.adjustments import adjust, find_request
+from billing.log import request_captions
+from billing.log.request_captions import timing
 from billing.models import UsageRecord
 from billing.prices.pricing import SMALLEST, Rates, add_price, cost, cost_lines
 from billing.records import Counts, UnitPrices
-from billing.usage import request_captions
-from billing.usage.request_captions import timing
 from tests.billing.traffic import PRICE, counts, ended
 
 

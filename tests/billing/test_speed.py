@@ -21,8 +21,8 @@ from billing.usage.axis_captions import columns
 from billing.usage.buckets import instant, moments
 from billing.usage.periods import DAY, Period
 from billing.usage.questions import Bucket, Filters, Question, Scope
-from billing.usage.speed import ModelSpeed, Speed, speed
-from billing.usage.speed_captions import first_token_heading, models_heading, shown, whole_heading
+from billing.usage.sections.speed import ModelSpeed, Speed, speed
+from billing.usage.sections.speed_captions import first_token_heading, models_heading, shown, whole_heading
 from billing.usage.sums import Percentiles
 from tests.billing.test_histograms import histogram
 from tests.billing.traffic import ended, milliseconds, timed

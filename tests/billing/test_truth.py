@@ -27,11 +27,11 @@ from billing.ledger import log as ledger
 from billing.ledger.adjustments import adjust
 from billing.ledger.auditing import audit
 from billing.ledger.months import close_month
+from billing.log.files import records
+from billing.log.rows import read_page
 from billing.models import ENDED_WELL, UsageRecord
 from billing.records import Counts, Ended
 from billing.usage import files
-from billing.usage.log import read_page
-from billing.usage.log_files import records
 from billing.usage.periods import Period
 from billing.usage.questions import Bucket, Compared, Filters, Group, Question, Scope
 from billing.usage.reports import usage

@@ -11,8 +11,8 @@ from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Role, Team, User
+from billing import numbers
 from billing.ledger import log as ledger
-from billing.usage import captions
 from tests.billing.traffic import PRICE, counts, ended, milliseconds
 from tests.factories import join, make_key, make_person
 
@@ -256,6 +256,6 @@ def test_the_share_that_is_no_engines_count_stands_in_every_grouping(
 @pytest.mark.parametrize(("language", "tenth"), [("en", "< 0.1%"), ("es", "< 0,1\u00a0%"), ("fr", "< 0,1\u00a0%")])
 def test_a_share_that_is_small_is_not_called_nothing(language: str, tenth: str) -> None:
     with translation.override(language):
-        assert [captions.percent(part) for part in (0.0001, 0.0004999)] == [tenth, tenth]
-        assert captions.percent(0.001) == tenth.removeprefix("< ")
-        assert "<" not in captions.percent(0)
+        assert [numbers.percent(part) for part in (0.0001, 0.0004999)] == [tenth, tenth]
+        assert numbers.percent(0.001) == tenth.removeprefix("< ")
+        assert "<" not in numbers.percent(0)

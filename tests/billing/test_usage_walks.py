@@ -16,6 +16,7 @@ from django.utils import formats, translation
 from django.utils.html import escape
 
 from accounts.models import Role, Team, User
+from billing import numbers
 from billing.ledger import log as ledger
 from billing.ledger import refusals
 from billing.usage import captions
@@ -341,7 +342,7 @@ def test_a_year_takes_as_many_queries_as_a_day(client: Client, alice: User, used
 def test_whole_numbers_are_written_as_django_writes_them(language: str) -> None:
     with translation.override(language):
         for number in (0, 7, 999, 1000, 12_345, 1_234_567, -1_234, 10**12):
-            assert captions.whole(number) == formats.number_format(number)
+            assert numbers.whole(number) == formats.number_format(number)
 
 
 def test_colours_stay_when_the_order_changes_and_chosen_ones_are_kept() -> None:

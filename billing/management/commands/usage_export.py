@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import Team
+from billing.log.files import Form, lines
 from billing.spool.shipper import spool_root, waiting
 from billing.usage.forms import EARLIEST
-from billing.usage.log_files import Form, lines
 from billing.usage.periods import Period
 from billing.usage.questions import Question, Scope
 

@@ -13,17 +13,20 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 from django_htmx.middleware import HtmxDetails
 
-from accounts.access import role_in, signed_in, team_for
-from accounts.models import Role, Team, User
+from accounts.access import signed_in, team_for
+from accounts.models import Team
+from billing import moments
+from billing.log import captions as log_captions
+from billing.log.captions import Chip, Choices
+from billing.log.files import CONTENT_TYPES, Form, lines, lines_async
+from billing.log.refused import KEPT, read_refused
+from billing.log.rows import Place, Window, read_page
 from billing.models import Origin, Outcome
-from billing.usage import captions, log_captions
+from billing.usage import captions
 from billing.usage.forms import UsageForm
-from billing.usage.log import Place, Window, read_page
-from billing.usage.log_captions import Chip, Choices
-from billing.usage.log_files import CONTENT_TYPES, Form, lines, lines_async
 from billing.usage.names import key_labels, member_labels, people_of
-from billing.usage.questions import Filters, Question, Scope, days, quarters
-from billing.usage.refused_log import KEPT, read_refused
+from billing.usage.questions import Filters, Question, days, quarters
+from billing.usage.scopes import scope_of
 
 REFUSED = "refused"  # the value of `show` in the address
 OFFERED = 100  # values of a filter
@@ -62,12 +65,6 @@ def log_csv(request: HttpRequest, slug: str) -> HttpResponseBase:
 @require_GET
 def log_ndjson(request: HttpRequest, slug: str) -> HttpResponseBase:
     return _file(request, slug, Form.NDJSON)
-
-
-def scope_of(user: User, team: Team) -> tuple[Scope, bool]:
-    """Whose rows somebody sees: a member his own, everybody else the team's. And whether it is the team's."""
-    own = role_in(user, team) == Role.MEMBER
-    return Scope(team, member_id=user.pk if own else None), not own
 
 
 def _asked(request: HttpRequest, slug: str) -> Asked:
@@ -117,7 +114,7 @@ def _rows(request: HttpRequest, asked: Asked, *, refused: bool) -> dict[str, Any
 def _frame(request: HttpRequest, asked: Asked, *, refused: bool) -> dict[str, Any]:
     question = asked.question
     period = question.period
-    said = captions.zone_in_words(timezone.now().astimezone(period.zone), period.zone.key)
+    said = moments.zone_in_words(timezone.now().astimezone(period.zone), period.zone.key)
     return {
         "form": asked.form,
         "lead": log_captions.lead(None if refused else _count(question), captions.days_in_words(period), said),

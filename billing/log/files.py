@@ -18,8 +18,8 @@ from django.db.models import Sum
 from psycopg import sql
 
 from accounts.database import in_database
+from billing.log.rows import QUARTER, booked_within, conditions
 from billing.models import Source
-from billing.usage.log import QUARTER, booked_within, conditions
 from billing.usage.questions import Question, quarters
 
 PORTION = 10_000  # rows, about: two or three megabytes

@@ -11,14 +11,15 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.access import require_operator, signed_in, team_for
+from billing import moments
 from billing.errors import AdjustmentMistake
 from billing.ledger.adjustments import adjust, find_request
-from billing.usage import captions, request_captions
-from billing.usage.log_captions import refused_in_row
-from billing.usage.log_views import scope_of
+from billing.log import request_captions
+from billing.log.captions import refused_in_row
+from billing.log.refused import find_refused
+from billing.log.request_forms import AdjustForm, FindForm
 from billing.usage.questions import Scope
-from billing.usage.refused_log import find_refused
-from billing.usage.request_forms import AdjustForm, FindForm
+from billing.usage.scopes import scope_of
 
 
 @require_GET
@@ -77,8 +78,8 @@ def of_team(request: HttpRequest, slug: str, pk: UUID) -> HttpResponse:
         "shown": team,
         "call": refused,
         "row": refused_in_row(refused, ZoneInfo(team.time_zone)),
-        "at": captions.moment_in_words(refused.at, team.time_zone),
-        "zone": captions.zone_in_words(refused.at.astimezone(ZoneInfo(team.time_zone)), team.time_zone),
+        "at": moments.moment_in_words(refused.at, team.time_zone),
+        "zone": moments.zone_in_words(refused.at.astimezone(ZoneInfo(team.time_zone)), team.time_zone),
     }
     return render(request, "billing/refused_request.html", context)
 

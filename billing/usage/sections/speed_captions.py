@@ -8,14 +8,14 @@ from babel.numbers import format_decimal
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from billing.numbers import decimal, locale, seconds, whole
 from billing.usage.axis_captions import each, first_head
-from billing.usage.captions import decimal, locale, seconds, whole
 from billing.usage.charts import Column
 from billing.usage.data_tables import DataTable, table, written
 from billing.usage.plots.lines import Lines, Numbers, lines
 from billing.usage.plots.ranges import Ranges, Spread, ranges
 from billing.usage.questions import Question
-from billing.usage.speed import ModelSpeed, Speed
+from billing.usage.sections.speed import ModelSpeed, Speed
 from billing.usage.sums import Percentiles
 
 MOST_MODELS = 8  # in the range chart; the table has all

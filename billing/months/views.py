@@ -20,13 +20,14 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.access import has_role, role_in, signed_in, team_for
 from accounts.models import Role, Team
+from billing import moments, numbers
 from billing.errors import MonthNotClosable
 from billing.ledger.months import LONGEST_REASON, close_month, reopen_month
 from billing.models import Origin, UsageDay
+from billing.months.books import Month, month_of, months_of, years
 from billing.usage import captions
 from billing.usage.exports import Value, plain, write_csv
 from billing.usage.forms import EARLIEST
-from billing.usage.months import Month, month_of, months_of, years
 from billing.usage.names import key_labels
 from billing.usage.sums import SUMMED, Sums
 
@@ -72,7 +73,7 @@ def months(request: HttpRequest, slug: str) -> HttpResponse:
         "year": year,
         "years": sorted({*years(team), year}, reverse=True),
         "rows": [_row(month) for month in found],
-        "zone": captions.zone_in_words(now.astimezone(ZoneInfo(team.time_zone)), team.time_zone),
+        "zone": moments.zone_in_words(now.astimezone(ZoneInfo(team.time_zone)), team.time_zone),
         "may_close": has_role(role, Role.ADMIN),
         "may_reopen": has_role(role, Role.OWNER),
     }
@@ -91,8 +92,8 @@ def month(request: HttpRequest, slug: str, year: int, number: int) -> HttpRespon
         "lines": lines,
         "total": found.sums,
         "cost": _cost(found.sums),
-        "made": captions.moment_in_words(timezone.now().replace(microsecond=0), team.time_zone),
-        "zone": captions.zone_in_words(found.period.begin.astimezone(found.period.zone), team.time_zone),
+        "made": moments.moment_in_words(timezone.now().replace(microsecond=0), team.time_zone),
+        "zone": moments.zone_in_words(found.period.begin.astimezone(found.period.zone), team.time_zone),
         "days": captions.days_in_words(found.period),
     }
     return render(request, "billing/month.html", context)
@@ -180,7 +181,7 @@ def _row(month: Month) -> Row:
         closed=_closed(month),
         late=tuple(_late(month)),
         estimated=(
-            captions.percent(month.sums.estimated_tokens / month.sums.tokens)
+            numbers.percent(month.sums.estimated_tokens / month.sums.tokens)
             if month.sums.estimated_tokens and month.sums.tokens
             else ""
         ),
@@ -198,13 +199,13 @@ def _closed(month: Month) -> str:
 def _late(month: Month) -> Iterator[str]:
     late = month.late
     if late.requests:
-        yield ngettext("%s request came late", "%s requests came late", late.requests) % captions.whole(late.requests)
+        yield ngettext("%s request came late", "%s requests came late", late.requests) % numbers.whole(late.requests)
     if late.corrections:
-        yield ngettext("%s correction", "%s corrections", late.corrections) % captions.whole(late.corrections)
+        yield ngettext("%s correction", "%s corrections", late.corrections) % numbers.whole(late.corrections)
 
 
 def _cost(sums: Sums) -> str:
-    return captions.money(sums.cost) if sums.priced else ""
+    return numbers.money(sums.cost) if sums.priced else ""
 
 
 @dataclass(frozen=True, slots=True)

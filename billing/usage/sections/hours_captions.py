@@ -8,11 +8,12 @@ from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from billing.usage.captions import locale, percent, whole, zone_in_words
+from billing.moments import zone_in_words
+from billing.numbers import locale, percent, whole
 from billing.usage.data_tables import DataRow, DataTable, said, written
-from billing.usage.hours import HOURS, WEEKDAYS, Week
 from billing.usage.plots.heat import Heat, heat
 from billing.usage.questions import Question
+from billing.usage.sections.hours import HOURS, WEEKDAYS, Week
 
 NOTABLE_WEEKEND = (0.02, 0.2)  # shares between which weekends are told: a seventh for each day would be nothing new
 

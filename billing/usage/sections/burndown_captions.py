@@ -10,15 +10,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
 from billing.budgets.words import HIGH, said
+from billing.numbers import compact, locale, money, percent
 from billing.usage.axis_captions import day_said
-from billing.usage.burndown import Burndown
-from billing.usage.captions import compact, locale, money, percent
 from billing.usage.charts import Column
 from billing.usage.data_tables import DataRow, DataTable, written
 from billing.usage.data_tables import said as row_said
-from billing.usage.forecasts import Expected
 from billing.usage.plots.burndown import Burndown as Plot
 from billing.usage.plots.burndown import Fan, Words, burndown
+from billing.usage.sections.burndown import Burndown
+from billing.usage.sections.forecasts import Expected
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from accounts.models import Team
 from billing.budgets.credit import credit_of
 from billing.budgets.monthly import Standing, standings
 from billing.models import Budget, CreditEntry, Period, UsageDay
-from billing.usage.forecasts import SEEN, Day, Expected, forecast, reached
 from billing.usage.periods import DAY, midnight, whole_month
 from billing.usage.questions import Scope
+from billing.usage.sections.forecasts import SEEN, Day, Expected, forecast, reached
 
 CREDIT_DAYS = 30  # to both sides of today
 ZERO = Decimal(0)

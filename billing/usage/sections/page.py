@@ -11,18 +11,19 @@ from typing import Any
 
 from billing.usage.axis_captions import columns
 from billing.usage.buckets import moments, running
-from billing.usage.burndown import burndowns
-from billing.usage.burndown_captions import ShownBurndown
-from billing.usage.burndown_captions import shown as shown_burndown
-from billing.usage.endings import endings, refusals
-from billing.usage.endings_captions import ShownEndings, ShownRefusals, shown_endings, shown_refusals
-from billing.usage.hours import week
-from billing.usage.hours_captions import ShownWeek
-from billing.usage.hours_captions import shown as shown_week
 from billing.usage.questions import Question, address
-from billing.usage.speed import speed
-from billing.usage.speed_captions import ShownSpeed
-from billing.usage.speed_captions import shown as shown_speed
+from billing.usage.sections.burndown import burndowns
+from billing.usage.sections.burndown_captions import ShownBurndown
+from billing.usage.sections.burndown_captions import shown as shown_burndown
+from billing.usage.sections.endings import endings, refusals
+from billing.usage.sections.endings_captions import ShownEndings, ShownRefusals, shown_endings, shown_refusals
+from billing.usage.sections.hours import week
+from billing.usage.sections.hours_captions import ShownWeek
+from billing.usage.sections.hours_captions import shown as shown_week
+from billing.usage.sections.refused import of_answers_alone
+from billing.usage.sections.speed import speed
+from billing.usage.sections.speed_captions import ShownSpeed
+from billing.usage.sections.speed_captions import shown as shown_speed
 
 WEEK_AT_ONCE = 31  # days of quarter hours that are read with the page; of more, when somebody looks at them
 
@@ -31,7 +32,7 @@ WEEK_AT_ONCE = 31  # days of quarter hours that are read with the page; of more,
 class Sections:
     """`query` is the address of what is shown, without its filter by outcome, and `log_query` with one by all outcomes
     that are no plain answer. `week_query` is what the week is fetched with later, where it would be much to read; else
-    empty. `refused_count` is None where the question filters by what refused calls have not: a model, an outcome.
+    empty.
     """
 
     budgets: tuple[ShownBurndown, ...]
@@ -40,7 +41,6 @@ class Sections:
     speed: ShownSpeed | None
     errors: ShownEndings | None
     refused: ShownRefusals | None
-    refused_count: int | None
     query: str
     log_query: str
 
@@ -49,7 +49,7 @@ def sections(question: Question, *, now: datetime, state: Mapping[str, Any] | No
     """For a template's context. `state` is what the page's address says, for links; without it the question says it."""
     begins = moments(question.period, question.bucket)
     ended = endings(question, begins, now=now)
-    kept_out = None if _of_answers_alone(question) else refusals(question, begins, now=now)
+    kept_out = None if of_answers_alone(question) else refusals(question, begins, now=now)
     asked = any(ended.requests)
     named, here = columns(question, begins, now=now), running(begins, question.period, now)
     said = dict(_state(question) if state is None else state)
@@ -63,7 +63,6 @@ def sections(question: Question, *, now: datetime, state: Mapping[str, Any] | No
         refused=(
             shown_refusals(kept_out, ended.requests, question, named, here) if kept_out and kept_out.count else None
         ),
-        refused_count=kept_out.count if kept_out else None,
         query=address(**{**said, "outcome": None}),
         log_query=address(**{**said, "outcome": [one.outcome for one in ended.endings if one.count]}),
     )
@@ -81,10 +80,6 @@ def budgets(question: Question, *, now: datetime) -> tuple[ShownBurndown, ...]:
 def the_week(question: Question) -> ShownWeek | None:
     """None for the platform: it has days alone, and each team's have hours of their own."""
     return shown_week(week(question), question) if question.scope.team else None
-
-
-def _of_answers_alone(question: Question) -> bool:
-    return bool(question.filters.models or question.filters.outcomes)
 
 
 def _later(question: Question) -> bool:

@@ -7,8 +7,8 @@ from uuid import UUID
 from django.db.models import Q
 
 from billing.ledger.refusals import KEPT
+from billing.log.rows import PAGE, Page, Place, Window, cut
 from billing.models import Refusal
-from billing.usage.log import PAGE, Page, Place, Window, cut
 from billing.usage.questions import Question
 
 __all__ = ["KEPT", "RefusedEntry", "find_refused", "read_refused"]

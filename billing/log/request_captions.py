@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from billing import moments, numbers
 from billing.ledger.adjustments import Request, counts_of, logged_totals, prices_of
+from billing.log.captions import span
 from billing.models import ENDED_WELL, Outcome, Source, UsageRecord
 from billing.prices import captions as price_captions
 from billing.prices.pricing import cost_lines, price_in_force
-from billing.usage import captions
-from billing.usage.log_captions import span
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ def words(found: Request, *, zone: str) -> dict[str, Any]:
     row, totals = found.row, found.totals
     return {
         "row": row,
-        "at": captions.moment_in_words(row.at, zone),
-        "zone": captions.zone_in_words(row.at.astimezone(ZoneInfo(zone)), zone),
+        "at": moments.moment_in_words(row.at, zone),
+        "zone": moments.zone_in_words(row.at.astimezone(ZoneInfo(zone)), zone),
         "currency": settings.ENVIRONMENT.currency,
         "kinds": _kinds(found),
         "cost": _cost(row.cost),
@@ -76,7 +76,7 @@ def words(found: Request, *, zone: str) -> dict[str, Any]:
         "ttft": "" if row.ttft_ms is None else span(row.ttft_ms),
         "timing": timing(row.ttft_ms, row.duration_ms),
         "logged": _logged(row, zone),
-        "booked": captions.moment_in_words(row.booked_at, zone) if row.booked_at > row.at else "",
+        "booked": moments.moment_in_words(row.booked_at, zone) if row.booked_at > row.at else "",
         "state": "good" if row.outcome == Outcome.OK else "off" if row.outcome in ENDED_WELL else "bad",
         "provenance": _provenance(row),
         "corrections": [_correction(one, zone) for one in found.adjustments],
@@ -127,7 +127,7 @@ def _cost_rows(row: UsageRecord) -> list[CostRow]:
     names = (_("Input"), _("Cached input"), _("Output"), _("Reasoning"))
     lines = zip(names, cost_lines(prices, counts_of(logged_totals(row), row)), strict=True)
     return [
-        CostRow(name, captions.whole(line.tokens), price_captions.price(line.price), captions.exact_money(line.amount))
+        CostRow(name, numbers.whole(line.tokens), price_captions.price(line.price), numbers.exact_money(line.amount))
         for name, line in lines
         if line.tokens
     ]
@@ -140,7 +140,7 @@ def _price_said(row: UsageRecord, zone: str) -> str:
     since = price_in_force(row.model, row.at, prices)
     if since is None:
         return _("At the price that was in force when the request began. The list of prices no longer has it so.")
-    return _("At the price in force since %s.") % captions.moment_in_words(since, zone)
+    return _("At the price in force since %s.") % moments.moment_in_words(since, zone)
 
 
 def _logged(row: UsageRecord, zone: str) -> str:
@@ -149,7 +149,7 @@ def _logged(row: UsageRecord, zone: str) -> str:
         return ""
     end = row.at + timedelta(milliseconds=row.duration_ms)
     lag = max(row.logged_at - end, timedelta(0)) // timedelta(milliseconds=1)
-    said = {"moment": captions.moment_in_words(_to_second(row.logged_at), zone), "lag": span(lag)}
+    said = {"moment": moments.moment_in_words(_to_second(row.logged_at), zone), "lag": span(lag)}
     return _("%(moment)s, %(lag)s after its end") % said
 
 
@@ -174,11 +174,11 @@ def _provenance(row: UsageRecord) -> list[str]:
 
 def _correction(row: UsageRecord, zone: str) -> Correction:
     return Correction(
-        at=captions.moment_in_words(row.at, zone),
+        at=moments.moment_in_words(row.at, zone),
         by=row.adjusted_by or _("command line"),
         reason=row.reason,
-        input=_signed(captions.whole(row.prompt_tokens), row.prompt_tokens),
-        output=_signed(captions.whole(row.completion_tokens), row.completion_tokens),
+        input=_signed(numbers.whole(row.prompt_tokens), row.prompt_tokens),
+        output=_signed(numbers.whole(row.completion_tokens), row.completion_tokens),
         cost="" if row.cost is None else _signed(_cost(row.cost), row.cost),
     )
 
@@ -188,8 +188,8 @@ def _signed(said: str, amount: int | Decimal) -> str:
 
 
 def _count(number: int | None) -> str:
-    return "" if number is None else captions.whole(number)
+    return "" if number is None else numbers.whole(number)
 
 
 def _cost(amount: Decimal | None) -> str:
-    return "" if amount is None else captions.exact_money(amount)
+    return "" if amount is None else numbers.exact_money(amount)

@@ -12,11 +12,11 @@ from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from billing import numbers
+from billing.log.refused import RefusedEntry
+from billing.log.rows import EXACT, Entry
 from billing.models import ENDED_WELL, Origin, Outcome
-from billing.usage import captions
-from billing.usage.log import EXACT, Entry
-from billing.usage.refusal_captions import why_refused
-from billing.usage.refused_log import RefusedEntry
+from billing.usage.sections.refusal_captions import why_refused
 
 FINE = Decimal("1e-6")
 STATES = {Outcome.OK: "good"} | dict.fromkeys(set(ENDED_WELL) - {Outcome.OK}, "off")
@@ -65,7 +65,7 @@ class RefusedRow:
 
 def row_in_words(entry: Entry, zone: ZoneInfo) -> Row:
     at, adjusts = entry.at.astimezone(zone), entry.corrects is not None
-    number: Callable[[int], str] = _signed if adjusts else captions.whole
+    number: Callable[[int], str] = _signed if adjusts else numbers.whole
     return Row(
         link=entry.corrects or entry.id,
         at=at,
@@ -102,7 +102,7 @@ def refused_in_row(entry: RefusedEntry, zone: ZoneInfo) -> RefusedRow:
         why=why_refused(entry.code, entry.reason),
         code=entry.code,
         status=entry.status,
-        count=captions.whole(entry.count),
+        count=numbers.whole(entry.count),
         many=entry.count > 1,
     )
 
@@ -127,32 +127,32 @@ def outcome_name(outcome: str) -> str:
 def span(milliseconds: int) -> str:
     """A time that was measured: milliseconds below a second, else the two largest units that say something."""
     if milliseconds < 1000:
-        return _("%s ms") % captions.whole(milliseconds)
+        return _("%s ms") % numbers.whole(milliseconds)
     if milliseconds < 60_000:
         return _("%s s") % formats.number_format(Decimal(milliseconds) / 1000, decimal_pos=2)
     minutes, rest = divmod(milliseconds // 1000, 60)
     if minutes >= 60:
         hours, minutes = divmod(minutes, 60)
-        return _("%(hours)s h %(minutes)s min") % {"hours": captions.whole(hours), "minutes": minutes}
-    return _("%(minutes)s min %(seconds)s s") % {"minutes": captions.whole(minutes), "seconds": rest}
+        return _("%(hours)s h %(minutes)s min") % {"hours": numbers.whole(hours), "minutes": minutes}
+    return _("%(minutes)s min %(seconds)s s") % {"minutes": numbers.whole(minutes), "seconds": rest}
 
 
 def lead(entries: int | None, days: str, zone: str) -> str:
     """None: nobody has counted."""
     if entries is None:
         return _("%(days)s, %(zone)s, newest first.") % {"days": days, "zone": zone}
-    count = ngettext("%s request", "%s requests", entries) % captions.whole(entries)
+    count = ngettext("%s request", "%s requests", entries) % numbers.whole(entries)
     return _("%(days)s, %(zone)s: %(count)s, newest first.") % {"count": count, "days": days, "zone": zone}
 
 
 def _cost(amount: Decimal, *, signed: bool) -> str:
     """With six decimals, which tell one request from another, unless nothing would be left."""
-    said = captions.exact_money(amount.quantize(FINE) or amount)
+    said = numbers.exact_money(amount.quantize(FINE) or amount)
     return f"+{said}" if signed and amount > 0 else said
 
 
 def _signed(number: int) -> str:
-    return f"+{captions.whole(number)}" if number > 0 else captions.whole(number)
+    return f"+{numbers.whole(number)}" if number > 0 else numbers.whole(number)
 
 
 @dataclass(frozen=True, slots=True)

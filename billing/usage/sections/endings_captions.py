@@ -9,14 +9,14 @@ from django.utils.translation import ngettext
 
 from accounts.models import Team
 from billing.models import Outcome
+from billing.numbers import compact, locale, percent, whole
 from billing.usage.axis_captions import each, first_head
-from billing.usage.captions import compact, locale, percent, whole
 from billing.usage.charts import Chart, Column, Values, stacked
 from billing.usage.data_tables import DataTable, table, written
-from billing.usage.endings import Ending, Endings, Refusals, Refused
 from billing.usage.names import key_labels
 from billing.usage.questions import Bucket, Question
-from billing.usage.refusal_captions import why_refused
+from billing.usage.sections.endings import Ending, Endings, Refusals, Refused
+from billing.usage.sections.refusal_captions import why_refused
 
 SHOWN_KEYS = 5  # whose calls were refused
 LEAST_POINTS = 0.05

@@ -8,8 +8,8 @@ from django.views.decorators.http import require_GET
 from accounts.access import signed_in, team_for
 from billing.usage.captions import days_in_words
 from billing.usage.forms import UsageForm
-from billing.usage.log_views import scope_of
-from billing.usage.sections import the_week
+from billing.usage.scopes import scope_of
+from billing.usage.sections.page import the_week
 
 
 @require_GET

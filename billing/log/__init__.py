@@ -1,0 +1,1 @@
+"""The request log: its pages, its files, one request."""

@@ -1,0 +1,1 @@
+"""A team's months: what they came to, closed and opened again."""

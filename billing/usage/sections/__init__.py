@@ -1,0 +1,1 @@
+"""The lower half of the usage pages, and their budgets."""
