@@ -26,9 +26,14 @@ def memberships(visitor: Visitor) -> QuerySet[Membership]:
     return Membership.objects.filter(user=signed_in(visitor), team__archived_at=None)
 
 
+def memberships_of(visitor: Visitor) -> list[Membership]:
+    """With their teams, by the teams' names."""
+    return list(memberships(visitor).select_related("team").order_by("team__name", "team__id"))
+
+
 def teams_of(visitor: Visitor) -> list[Team]:
     """The visitor's teams by name."""
-    return [row.team for row in memberships(visitor).select_related("team").order_by("team__name", "team__id")]
+    return [row.team for row in memberships_of(visitor)]
 
 
 def role_in(visitor: Visitor, team: Team) -> Role | None:
@@ -40,8 +45,8 @@ def has_role(role: Role | None, least: Role) -> bool:
     return role is not None and RANK[role] >= RANK[least]
 
 
-def team_for(visitor: Visitor, slug: str, *, role: Role = Role.VIEWER) -> Team:
-    """The team, for somebody with at least `role` in it.
+def membership_for(visitor: Visitor, slug: str, *, role: Role = Role.VIEWER) -> Membership:
+    """The visitor's place in the team, for somebody with at least `role` in it.
 
     Raises Http404 for outsiders, who must not learn that the team exists, and PermissionDenied for members without
     the role.
@@ -53,7 +58,12 @@ def team_for(visitor: Visitor, slug: str, *, role: Role = Role.VIEWER) -> Team:
         raise Http404
     if not has_role(Role(found.role), role):
         raise PermissionDenied
-    return found.team
+    return found
+
+
+def team_for(visitor: Visitor, slug: str, *, role: Role = Role.VIEWER) -> Team:
+    """The team, for somebody with at least `role` in it. Raises as `membership_for`."""
+    return membership_for(visitor, slug, role=role).team
 
 
 def may_create_keys(visitor: Visitor, team: Team) -> bool:

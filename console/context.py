@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from accounts.access import TEAM_IN_SESSION, role_in, teams_of
+from accounts.access import TEAM_IN_SESSION, memberships_of
 from accounts.forms import THEME_COOKIE
 from accounts.models import Role, Team, User
 from billing.alerts.show import Heads, heads
@@ -28,9 +28,10 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     }
     if not isinstance(user, User) or not user.is_active:
         return base
-    teams = teams_of(user)
+    standings = {one.team: Role(one.role) for one in memberships_of(user)}
+    teams = list(standings)
     team = current_team(request, teams)
-    role = role_in(user, team) if team else None
+    role = standings[team] if team else None
     return base | {"teams": teams, "team": team, "role": role, "banner": banner(request, user, team, role)}
 
 

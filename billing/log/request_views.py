@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
-from accounts.access import require_operator, signed_in, team_for
+from accounts.access import membership_for, require_operator
 from billing import moments
 from billing.errors import AdjustmentMistake
 from billing.ledger.adjustments import adjust, find_request
@@ -64,8 +64,8 @@ def one(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_GET
 def of_team(request: HttpRequest, slug: str, pk: UUID) -> HttpResponse:
     """For those who may see its row in the team's log; a call that was refused has a page too."""
-    team = team_for(request.user, slug)
-    scope, _whole_team = scope_of(signed_in(request.user), team)
+    membership = membership_for(request.user, slug)
+    team, (scope, _whole_team) = membership.team, scope_of(membership)
     found = find_request(pk)
     if found is not None and found.row.team_id == team.pk and _is_of(scope, found.row.member_id):
         return render(

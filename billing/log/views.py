@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 from django_htmx.middleware import HtmxDetails
 
-from accounts.access import signed_in, team_for
+from accounts.access import membership_for
 from accounts.models import Team
 from billing import moments
 from billing.log import captions as log_captions
@@ -68,8 +68,8 @@ def log_ndjson(request: HttpRequest, slug: str) -> HttpResponseBase:
 
 
 def _asked(request: HttpRequest, slug: str) -> Asked:
-    team = team_for(request.user, slug)
-    scope, whole_team = scope_of(signed_in(request.user), team)
+    membership = membership_for(request.user, slug)
+    team, (scope, whole_team) = membership.team, scope_of(membership)
     form = UsageForm(request.GET, scope=scope, now=timezone.now())
     return Asked(team, form, form.question(), whole_team)
 

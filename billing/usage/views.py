@@ -13,7 +13,16 @@ from django.utils.translation import pgettext
 from django.views.decorators.http import require_GET
 from django_htmx.middleware import HtmxDetails
 
-from accounts.access import TEAM_IN_SESSION, has_role, require_operator, role_in, signed_in, team_for, teams_of
+from accounts.access import (
+    TEAM_IN_SESSION,
+    has_role,
+    membership_for,
+    require_operator,
+    role_in,
+    signed_in,
+    team_for,
+    teams_of,
+)
 from accounts.models import ApiKey, Role, Team
 from billing import numbers
 from billing.budgets import words as budget_words
@@ -114,8 +123,8 @@ def team_week(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _of_team(request: HttpRequest, slug: str) -> Place:
     """To a member it shows what is his own, as the log does."""
-    team, user = team_for(request.user, slug), signed_in(request.user)
-    scope, whole_team = scope_of(user, team)
+    membership = membership_for(request.user, slug)
+    team, (scope, whole_team) = membership.team, scope_of(membership)
     return Place(
         scope,
         pgettext("consumption", "Usage") if whole_team else _("My usage"),
@@ -123,7 +132,7 @@ def _of_team(request: HttpRequest, slug: str) -> Place:
         reverse("billing:usage", args=[team.slug]),
         lambda form: reverse(f"billing:usage-{form}", args=[team.slug]),
         _log(team),
-        () if whole_team else (("member", user.pk),),
+        () if whole_team else (("member", membership.user_id),),
     )
 
 

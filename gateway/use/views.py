@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 from django_htmx.middleware import HtmxDetails
 
-from accounts.access import require_operator, signed_in, team_for
+from accounts.access import membership_for, require_operator
 from billing.usage.forms import UsageForm
 from billing.usage.questions import Scope
 from billing.usage.scopes import scope_of
@@ -27,8 +27,7 @@ def platform(request: HttpRequest) -> HttpResponse:
 @require_GET
 def team(request: HttpRequest, slug: str) -> HttpResponse:
     """To a member it shows what is his own, as the log does."""
-    shown = team_for(request.user, slug)
-    scope, _whole_team = scope_of(signed_in(request.user), shown)
+    scope, _whole_team = scope_of(membership_for(request.user, slug))
     return _page(request, scope)
 
 

@@ -57,7 +57,7 @@ PLAYS = (
     refused("fault:hang-headers", 504, "timeout", "upstream_timeout", "F04"),
     broken("fault:stall?after=7", "timeout", "upstream_timeout", 7, "F05"),
     broken("fault:comments?after=3", "timeout", "upstream_timeout", 3, "F05"),
-    broken("fault:drip?n=100&gap=500", "timeout", "upstream_timeout", UP_TO_THE_CLOCK, "F05", "R06"),
+    broken("fault:drip?n=100&gap=440", "timeout", "upstream_timeout", UP_TO_THE_CLOCK, "F05", "R06"),
     refused("fault:bytes?gap=300", 504, "timeout", "upstream_timeout", "F05", "R06"),
     whole("fault:malformed", 20, "upstream", "F06"),
     broken("fault:malformed?bad=30", "bad_gateway", "bad_upstream", 3, "F06"),
