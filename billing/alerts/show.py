@@ -104,7 +104,10 @@ def past_alerts(team: Team | None) -> list[Shown]:
 
 def heads(team: Team | None, user: User, role: str | None) -> Heads:
     """Those that hold and that this person has not put away: a member's are the team's own and the member's."""
-    mine = Alert.objects.filter(team=team, resolved_at=None).exclude(dismissals__user=user).select_related("team")
+    there = Alert.objects.filter(team=team, resolved_at=None)
+    if not there.exists():  # as on most pages, which should not wait for more
+        return Heads([], 0, team.slug if team else "", page_of(team))
+    mine = there.exclude(dismissals__user=user).select_related("team")
     if team is not None and not has_role(Role(role) if role else None, Role.ADMIN):
         keys = ApiKey.objects.filter(team=team, owner=user, revoked_at=None).values_list("pk", flat=True)
         mine = mine.filter(Q(subject__in=["team", f"member:{user.pk}", *(f"key:{key}" for key in keys)]))

@@ -94,6 +94,8 @@ def budgets_binding(team: Team, *, key: ApiKey, now: datetime) -> list[Standing]
 
 def standings(budgets: Iterable[Budget], *, team: Team, now: datetime) -> list[Standing]:
     found = list(budgets)
+    if not found:
+        return []
     zone = ZoneInfo(team.time_zone)
     month = month_in(zone, now)
     accounts = {

@@ -80,7 +80,7 @@ class Row:
 
 def heads(report: Report, links: Links) -> list[Head]:
     if report.group == Group.TOKENS:
-        labels = _labels(report)
+        labels = labels_of(report)
         shown = {"name": labels["name"], "share": labels["share"], "tokens": _("Tokens")}
         return [
             Head(name, label, "")
@@ -94,11 +94,12 @@ def heads(report: Report, links: Links) -> list[Head]:
             links.to(sort=_next(name, by, down=down)) + "#breakdown",
             ("descending" if down else "ascending") if name == by else "",
         )
-        for name, label in _labels(report).items()
+        for name, label in labels_of(report).items()
     ]
 
 
-def _labels(report: Report) -> dict[str, str]:
+def labels_of(report: Report) -> dict[str, str]:
+    """Of the columns, by their names."""
     share = {
         Metric.TOKENS: _("Share of tokens"),
         Metric.REQUESTS: _("Share of requests"),

@@ -12,11 +12,12 @@ from django.utils.translation import gettext as _
 
 @dataclass(frozen=True, slots=True)
 class DataRow:
-    """`said` is the row as a sentence."""
+    """`said` is the row as a sentence, `href` where it leads, if anywhere."""
 
     title: str
     cells: tuple[str, ...]
     said: str
+    href: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +33,22 @@ class DataTable:
 
 def _markup(row: DataRow) -> str:
     cells = "".join([f'<td class="num">{escape(cell)}</td>' for cell in row.cells])
-    return f'<tr data-said="{escape(row.said)}"><th scope="row">{escape(row.title)}</th>{cells}</tr>'
+    title = escape(row.title)
+    if row.href:
+        title = f'<a href="{escape(row.href)}">{title}</a>'
+    return f'<tr data-said="{escape(row.said)}"><th scope="row">{title}</th>{cells}</tr>'
 
 
-def table(first: str, head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> DataTable:
+def table(
+    first: str, head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], hrefs: Sequence[str] = ()
+) -> DataTable:
     """Of titles and their cells; a row's sentence names each cell by its head, and leaves out those after the first
-    that came to nothing.
+    that came to nothing. `hrefs`: where the rows lead.
     """
     sentence = _("%(title)s: %(what)s")
     made = (
-        DataRow(title, tuple(cells), sentence % {"title": title, "what": ", ".join(_named(head, cells))})
-        for title, cells in rows
+        DataRow(title, tuple(cells), sentence % {"title": title, "what": ", ".join(_named(head, cells))}, href)
+        for (title, cells), href in zip(rows, hrefs or [""] * len(rows), strict=True)
     )
     return DataTable((first, *head), tuple(made))
 

@@ -6,7 +6,10 @@ from zoneinfo import ZoneInfo
 
 from django import forms
 from django.db.models import TextChoices
+from django.forms.utils import flatatt
 from django.http import QueryDict
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -59,6 +62,21 @@ BUCKETS = [
 OFF = "off"  # in the address, where nothing is the usual: compared with the days before
 
 
+class Dropdown(forms.Select):
+    """A select without groups, written at once: Django goes through two templates for each option of it."""
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        chosen = self.format_value(value)
+        options = format_html_join(
+            "",
+            '<option value="{}"{}>{}</option>',
+            ((key, mark_safe(" selected") if str(key) in chosen else "", label) for key, label in self.choices),
+        )
+        return format_html(
+            "<select{}>{}</select>", flatatt({"name": name, **self.build_attrs(self.attrs, attrs)}), options
+        )
+
+
 class Several(forms.Field):
     """Values that stand in the address once each. What cannot be one is left out, as what is absent."""
 
@@ -98,12 +116,12 @@ class UsageForm(forms.Form):
     period = forms.ChoiceField(label=_("Period"), choices=Preset.choices, required=False, widget=forms.RadioSelect)
     first = forms.DateField(label=_("From"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
     last = forms.DateField(label=_("To"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
-    group = forms.ChoiceField(label=_("Group by"), required=False)
-    origin = forms.ChoiceField(label=_("Origin"), choices=ORIGINS, required=False)
+    group = forms.ChoiceField(label=_("Group by"), required=False, widget=Dropdown)
+    origin = forms.ChoiceField(label=_("Origin"), choices=ORIGINS, required=False, widget=Dropdown)
     metric = forms.ChoiceField(label=_("Measure"), choices=METRICS, required=False, widget=forms.RadioSelect)
-    zone = forms.ChoiceField(label=_("Time zone"), required=False)
-    bucket = forms.ChoiceField(label=_("Bars"), choices=BUCKETS, required=False)
-    compare = forms.ChoiceField(label=_("Comparison"), required=False)
+    zone = forms.ChoiceField(label=_("Time zone"), required=False, widget=Dropdown)
+    bucket = forms.ChoiceField(label=_("Bars"), choices=BUCKETS, required=False, widget=Dropdown)
+    compare = forms.ChoiceField(label=_("Comparison"), required=False, widget=Dropdown)
     sort = forms.CharField(required=False, max_length=32)
     model = Several(_name)
     key = Several(_number)

@@ -11,6 +11,7 @@ from billing.ledger.checks import last_check
 from billing.usage import axis_captions, breakdown, captions, charts, filters
 from billing.usage.buckets import Moment, ends
 from billing.usage.comparing import shift
+from billing.usage.data_tables import DataTable, table
 from billing.usage.empty import first_day, why_empty
 from billing.usage.figures import Figure, figures
 from billing.usage.forms import UsageForm
@@ -41,16 +42,6 @@ class Legend:
     href: str
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A bucket in the table of the chart: what each of its series has, in the chart's order, and in all."""
-
-    name: str
-    href: str
-    numbers: tuple[str, ...]
-    total: str
-
-
 def context(form: UsageForm, question: Question, links: Links, *, now: datetime) -> dict[str, Any]:
     report = usage(question, now=now, whole=False)
     offers = filters.offers(question)
@@ -78,12 +69,11 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "unreported": _unreported(report),
         "chart": chart,
         "legend": [_legend(one, stack, report, links) for one, stack in zip(shown, chart.stacks, strict=True)],
-        "columns": [one.name for one in shown],
-        "lines": _lines(report, chart, columns, shown),
-        "bucket_label": axis_captions.first_head(question.bucket),
+        "numbers": _numbers(report, chart, columns, shown),
         "breakdown_title": captions.breakdown_title(question.group),
         "by_type": question.group == Group.TOKENS,
         "heads": breakdown.heads(report, links),
+        "labels": breakdown.labels_of(report),
         "rows": breakdown.rows(report, links, hues),
         "whole": breakdown.whole(report, links),
     }
@@ -152,17 +142,19 @@ def _legend(one: charts.Values, stack: charts.Stack, report: Report, links: Link
     return Legend(one.name, stack.hue, links.narrowed(**{kind: one.key}) if kind and one.key else "")
 
 
-def _lines(report: Report, chart: charts.Chart, columns: list[charts.Column], shown: list[charts.Values]) -> list[Line]:
+def _numbers(
+    report: Report, chart: charts.Chart, columns: list[charts.Column], shown: list[charts.Values]
+) -> DataTable:
+    """What the chart draws, for whoever does not see it; its rows lead where the bars do."""
     metric = report.metric
-    return [
-        Line(
-            column.title,
-            hit.href,
-            tuple(captions.exact(one.numbers[place], metric) for one in shown),
-            captions.exact(amount(report.buckets[place], metric), metric),
-        )
-        for place, (column, hit) in enumerate(zip(columns, chart.hits, strict=True))
-    ]
+    total = [amount(sums, metric) for sums in report.buckets]
+    written = [[captions.exact(number, metric) for number in one] for one in (total, *(each.numbers for each in shown))]
+    return table(
+        axis_captions.first_head(report.question.bucket),
+        [_("Total"), *(one.name for one in shown)],
+        [(column.title, cells) for column, *cells in zip(columns, *written, strict=True)],
+        [hit.href for hit in chart.hits],
+    )
 
 
 def _detail(figure: Figure, question: Question, links: Links) -> str:

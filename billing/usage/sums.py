@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Model, Q, Sum
+from django.db.models import Q, Sum
 
 from billing.ledger.histograms import percentile
-from billing.models import ENDED_WELL, RollUp
+from billing.models import ENDED_WELL
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +109,6 @@ def _percentiles(packed: int) -> Percentiles:
 ANNOTATIONS: dict[str, Any] = {f"sum_{name}": Sum(name) for name in SUMMED} | {
     "sum_errors": Sum("requests", filter=~Q(outcome__in=ENDED_WELL), default=0)
 }
-
-
-def annotations(level: type[Model]) -> dict[str, Any]:
-    """For any level: those that do not tell outcomes apart have counted the errors."""
-    return ANNOTATIONS if issubclass(level, RollUp) else ANNOTATIONS | {"sum_errors": Sum("errors")}
 
 
 def sums_of(row: dict[str, Any]) -> Sums:

@@ -1,6 +1,7 @@
 """Template tags for the look: icons, the current place, and form controls."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from django import forms, template
 from django.forms.boundfield import BoundField
@@ -25,6 +26,7 @@ UNDRESSED = (forms.CheckboxInput, forms.RadioSelect, forms.CheckboxSelectMultipl
 
 
 @register.simple_tag
+@lru_cache(maxsize=512)  # a page has fifty, and each would look up where the file is
 def icon(name: str, extra: str = "") -> SafeString:
     """A symbol of `static/icons.svg`. It decorates: the words beside it, or the control's label, carry the meaning."""
     return format_html(

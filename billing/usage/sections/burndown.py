@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 from django.db.models import F, Sum, Value
 
 from accounts.models import Team
-from billing.budgets.credit import credit_of
 from billing.budgets.monthly import Standing, standings
 from billing.models import Budget, CreditEntry, Period, UsageDay
 from billing.usage.periods import DAY, midnight, whole_month
@@ -83,17 +82,14 @@ def burndowns(scope: Scope, *, now: datetime) -> list[Burndown]:
     team = scope.team
     if team is None:
         return []
-    budgets = Budget.objects.filter(
-        team=team, key=scope.key_id, member=scope.member_id, period=Period.MONTH
-    ).select_related("key", "member", "team")
-    monthly = standings(budgets.order_by("unit"), team=team, now=now)
-    credit = credit_of(team, now=now) if scope.key_id is None and scope.member_id is None else None
-    every = [*monthly, credit.standing] if credit else monthly
+    budgets = Budget.objects.filter(team=team, key=scope.key_id, member=scope.member_id)
+    every = standings(budgets.select_related("key", "member", "team").order_by("unit"), team=team, now=now)
     if not every:
         return []
     spending = _spending(team, every, now)
-    found = [_month(one, spending, now=now, team=team) for one in monthly]
-    return [*found, _credit(credit.standing, spending, now=now, team=team)] if credit else found
+    monthly = [_month(one, spending, now=now, team=team) for one in every if one.budget.period == Period.MONTH]
+    credit = [_credit(one, spending, now=now, team=team) for one in every if one.budget.period == Period.CREDIT]
+    return [*monthly, *credit]
 
 
 def months(budgets: Sequence[Standing], *, team: Team, now: datetime) -> list[Burndown]:
