@@ -14,6 +14,8 @@ from django.conf import settings
 
 from accounts.errors import UnreadableSecret
 
+UNREADABLE = "This secret was stored with another SECRET_KEY. Enter it again."
+
 
 def encrypt(text: str) -> str:
     return _box(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS).encrypt(text.encode()).decode()
@@ -24,7 +26,15 @@ def decrypt(token: str) -> str:
     try:
         return _box(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS).decrypt(token.encode()).decode()
     except InvalidToken as error:
-        raise UnreadableSecret("This secret was stored with another SECRET_KEY. Enter it again.") from error
+        raise UnreadableSecret(UNREADABLE) from error
+
+
+def rotate(token: str) -> str:
+    """The same secret as the present SECRET_KEY alone encrypts it. Raises UnreadableSecret as `decrypt`."""
+    try:
+        return _box(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS).rotate(token.encode()).decode()
+    except InvalidToken as error:
+        raise UnreadableSecret(UNREADABLE) from error
 
 
 @lru_cache

@@ -236,6 +236,8 @@ def _models(user: User, team: Team) -> list[str]:
 
 def _greeting() -> str:
     hour = timezone.localtime().hour
-    if hour < 5 or hour >= 19:
+    if hour < 5:
+        return _("Hello")
+    if hour >= 19:
         return _("Good evening")
     return _("Good morning") if hour < 12 else _("Good afternoon")

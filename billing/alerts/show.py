@@ -7,7 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db.models import Case, Count, IntegerField, Q, QuerySet, When, Window
+from django.db.models import Case, Count, IntegerField, QuerySet, When, Window
 from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -84,8 +84,8 @@ class ShownDelivery:
     note: str
 
 
-def open_alerts(team: Team | None) -> Open:
-    return _first(Alert.objects.filter(team=team, resolved_at=None).select_related("team"), NOW)
+def open_alerts(team: Team | None, user: User, role: Role | None) -> Open:
+    return _first(_shown_to(user, role, team).filter(resolved_at=None).select_related("team"), NOW)
 
 
 def _first(alerts: QuerySet[Alert], most: int) -> Open:
@@ -96,23 +96,28 @@ def _first(alerts: QuerySet[Alert], most: int) -> Open:
     return Open([shown(alert) for alert in found], number, number - len(found))
 
 
-def past_alerts(team: Team | None) -> list[Shown]:
+def past_alerts(team: Team | None, user: User, role: Role | None) -> list[Shown]:
     """The latest first."""
-    found = Alert.objects.filter(team=team, resolved_at__isnull=False).select_related("team")
+    found = _shown_to(user, role, team).filter(resolved_at__isnull=False).select_related("team")
     return [shown(alert) for alert in found.order_by("-raised_at")[:PAST]]
 
 
-def heads(team: Team | None, user: User, role: str | None) -> Heads:
-    """Those that hold and that this person has not put away: a member's are the team's own and the member's."""
-    there = Alert.objects.filter(team=team, resolved_at=None)
-    if not there.exists():  # as on most pages, which should not wait for more
+def heads(team: Team | None, user: User, role: Role | None) -> Heads:
+    """Those that hold and that this person has not put away."""
+    if not Alert.objects.filter(team=team, resolved_at=None).exists():  # as for most pages, which need ask no more
         return Heads([], 0, team.slug if team else "", page_of(team))
-    mine = there.exclude(dismissals__user=user).select_related("team")
-    if team is not None and not has_role(Role(role) if role else None, Role.ADMIN):
-        keys = ApiKey.objects.filter(team=team, owner=user, revoked_at=None).values_list("pk", flat=True)
-        mine = mine.filter(Q(subject__in=["team", f"member:{user.pk}", *(f"key:{key}" for key in keys)]))
+    mine = _shown_to(user, role, team).filter(resolved_at=None).exclude(dismissals__user=user).select_related("team")
     found = _first(mine, AT_HEAD)
     return Heads(found.alerts, found.more, team.slug if team else "", page_of(team))
+
+
+def _shown_to(user: User, role: Role | None, team: Team | None) -> QuerySet[Alert]:
+    """To admins the team's, to others what is about the team as a whole or about themselves and their keys."""
+    alerts = Alert.objects.filter(team=team)
+    if team is None or has_role(role, Role.ADMIN):
+        return alerts
+    keys = ApiKey.objects.filter(team=team, owner=user, revoked_at=None).values_list("pk", flat=True)
+    return alerts.filter(subject__in=["team", f"member:{user.pk}", *(f"key:{key}" for key in keys)])
 
 
 def dismiss(*, alert: Alert, user: User) -> None:

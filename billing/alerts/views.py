@@ -45,7 +45,7 @@ def platform_page(request: HttpRequest) -> HttpResponse:
 @require_GET
 def sent(request: HttpRequest, slug: str) -> HttpResponse:
     """What went out, drawn anew while something waits."""
-    team = team_for(request.user, slug)
+    team = team_for(request.user, slug, role=Role.ADMIN)
     return render(request, f"{PAGE}#sent", _sent(team))
 
 
@@ -200,12 +200,13 @@ def stop_mail(request: HttpRequest, token: str) -> HttpResponse:
 def _context(team: Team | None, user: User) -> dict[str, Any]:
     watching = watching_of(team) if team else None
     told = hearers(team)
-    may_change = team is None or has_role(role_in(user, team), Role.ADMIN)
-    return _sent(team) | {
+    role = role_in(user, team) if team else None
+    may_change = team is None or has_role(role, Role.ADMIN)
+    return (_sent(team) if may_change else {}) | {
         "shown": team,
         "banner": None,  # all of them stand on this page
-        "open": open_alerts(team),
-        "past": past_alerts(team),
+        "open": open_alerts(team, user, role),
+        "past": past_alerts(team, user, role),
         "may_change": may_change,
         "watching": watching,
         "watch_form": WatchForm.of(watching) if watching else None,

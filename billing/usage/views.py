@@ -103,7 +103,9 @@ def key_report_file(request: HttpRequest, slug: str, pk: int, form: str) -> Http
 def key_usage(request: HttpRequest, pk: int) -> HttpResponse:
     """A key's last seven days, for the table of keys."""
     key = get_object_or_404(ApiKey.objects.select_related("team"), pk=pk)
-    team_for(request.user, key.team.slug)
+    scope, _whole_team = scope_of(membership_for(request.user, key.team.slug))
+    if scope.member_id not in {None, key.owner_id}:  # the table shows members their own alone
+        raise Http404
     now = timezone.now()
     week = week_of_key(key, now=now)
     found = _week_context(week.sums, week.total) | {

@@ -91,7 +91,7 @@ GET = {
     "billing:tier": (DOOR, 404, 404, 404, 200),
     "billing:remove-tier": (DOOR, 404, 404, 404, 200),
     "billing:alerts": (DOOR, 404, 200, 200, 200),
-    "billing:alerts-sent": (DOOR, 404, 200, 200, 200),
+    "billing:alerts-sent": (DOOR, 404, 403, 200, 200),
     "billing:platform-alerts": (DOOR, 404, 404, 404, 200),
     "billing:platform-alerts-sent": (DOOR, 404, 404, 404, 200),
     "billing:stop-mail": (404, 404, 404, 404, 404),
