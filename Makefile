@@ -31,7 +31,7 @@ test-engine: .venv/.dev .venv-engine/.ready .venv-clients/.ready .venv-clients/.
 	@$(BIN)/python -m pytest tests/clients -q
 
 test-faults: .venv/.dev ## every scenario of the fault rig, on both servers, with thirty rounds of kill -9 on each
-	@KILL_ROUNDS=30 $(BIN)/python -m pytest tests/faults -q
+	@KILL_ROUNDS=30 $(BIN)/python -m pytest tests/faults -q -n 3 --dist load
 
 check: .venv/.dev ## style, types, walls between the rooms, migrations, settings, translations
 	@$(BIN)/ruff check .
