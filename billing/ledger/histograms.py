@@ -61,7 +61,7 @@ def percentiles(packed: int | str, shares: Sequence[float]) -> list[float | None
     return found
 
 
-def percentile(packed: int, share: float) -> float | None:
+def percentile(packed: int | str, share: float) -> float | None:
     """One of `percentiles`."""
     return percentiles(packed, (share,))[0]
 

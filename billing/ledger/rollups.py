@@ -63,6 +63,7 @@ def levels() -> tuple[Level, ...]:
     return (
         level("billing_usagequarter", "bucket", (*who, *what)),
         level("billing_usageday", "day", (*who, *what), team_day),
+        level("billing_usageutcday", "day", (*who, *what), "({} AT TIME ZONE 'UTC')::date"),
         level("billing_teamquarter", "bucket", ("team_id",)),
         level("billing_platformday", "day", ("team_id", *what), platform_day),
         level("billing_platformteamday", "day", ("team_id",), platform_day),

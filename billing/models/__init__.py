@@ -39,6 +39,7 @@ from billing.models.rollups import (
     TeamRollUp,
     UsageDay,
     UsageQuarter,
+    UsageUtcDay,
 )
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "UsageDay",
     "UsageQuarter",
     "UsageRecord",
+    "UsageUtcDay",
     "Watching",
     "Webhook",
 ]

@@ -66,6 +66,16 @@ class UsageDay(TeamRollUp):
         return f"{self.day} {self.model}"
 
 
+class UsageUtcDay(TeamRollUp):
+    """Sums of a day in UTC, the other zone in which a team's usage is told."""
+
+    pk = models.CompositePrimaryKey("team_id", "day", "key_id", "member_id", "model", "origin", "outcome")
+    day = models.DateField()
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"
+
+
 class PlatformDay(RollUp):
     """Sums of a day in the installation's TIME_ZONE, for operators."""
 

@@ -11,7 +11,7 @@ from django.db.models import DateTimeField, F, Func, Q, QuerySet, Sum, Value
 
 from accounts.models import Team
 from billing.errors import TooManyGroups
-from billing.models import PlatformDay, UsageDay, UsageQuarter, UsageRecord
+from billing.models import PlatformDay, UsageQuarter, UsageRecord, UsageUtcDay
 from billing.usage.sums import SUMMED, Sums
 
 WIDTHS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
@@ -80,13 +80,12 @@ def grouped(asked: Asked) -> dict[datetime, list[Group]]:
 
 def _source(asked: Asked) -> tuple[QuerySet[Any], Any]:
     """The coarsest roll-ups that can tell, and the begin of a row's bucket in them."""
-    by_key = {By.KEY, By.MEMBER} & set(asked.by) or asked.keys is not None or asked.members is not None
-    days = {"day__gte": asked.begin.date(), "day__lt": asked.end.date()}
     if asked.width == WIDTHS["1d"]:
-        if asked.team is not None and asked.team.time_zone == "UTC":
-            return UsageDay.objects.filter(team=asked.team, **days), F("day")
-        if asked.team is None and settings.TIME_ZONE == "UTC" and not by_key:
-            return PlatformDay.objects.filter(**days), F("day")
+        by_key = {By.KEY, By.MEMBER} & set(asked.by) or asked.keys is not None or asked.members is not None
+        in_utc = asked.team is None and settings.TIME_ZONE == "UTC" and not by_key
+        level: type[PlatformDay | UsageUtcDay] = PlatformDay if in_utc else UsageUtcDay
+        days = level.objects.filter(day__gte=asked.begin.date(), day__lt=asked.end.date())
+        return days if asked.team is None else days.filter(team=asked.team), F("day")
     rows = UsageQuarter.objects.filter(bucket__gte=asked.begin, bucket__lt=asked.end)
     begin = Func(Value(asked.width), F("bucket"), Value(EPOCH), function="date_bin", output_field=DateTimeField())
     return rows if asked.team is None else rows.filter(team=asked.team), begin

@@ -21,8 +21,11 @@ from billing.models import (
     TeamQuarter,
     UsageDay,
     UsageQuarter,
+    UsageUtcDay,
 )
 from billing.usage.periods import Period
+
+UTC = "UTC"
 
 
 class Group(StrEnum):
@@ -159,9 +162,9 @@ class Question:
 
     @property
     def by_quarters(self) -> bool:
-        """Whether the roll-ups by day cannot tell: their days are the team's, and they know no hours."""
+        """Whether the roll-ups by day cannot tell: they know no hours, and no days but the team's and those of UTC."""
         team = self.scope.team
-        return self.bucket == Bucket.HOUR or (team is not None and self.period.zone.key != team.time_zone)
+        return self.bucket == Bucket.HOUR or (team is not None and self.period.zone.key not in {team.time_zone, UTC})
 
     def where(self) -> Q:
         found = self.filters.where()
@@ -173,7 +176,7 @@ class Question:
 
 
 def days(question: Question, *columns: str) -> QuerySet[Any]:
-    """Roll-ups by day of the question's rows: a team's, or the platform's in the installation's time zone.
+    """Roll-ups by day of the question's rows: a team's, in its zone or in UTC, or the platform's in the installation's.
 
     `columns`: what the reader tells apart besides the question's group.
     """
@@ -182,7 +185,8 @@ def days(question: Question, *columns: str) -> QuerySet[Any]:
         return _of_the_platform(question, columns).objects.filter(
             question.where(), day__gte=period.first, day__lte=period.last
         )
-    return UsageDay.objects.filter(question.where(), team=team, day__gte=period.first, day__lte=period.last)
+    level: type[UsageDay | UsageUtcDay] = UsageDay if period.zone.key == team.time_zone else UsageUtcDay
+    return level.objects.filter(question.where(), team=team, day__gte=period.first, day__lte=period.last)
 
 
 def _of_the_platform(

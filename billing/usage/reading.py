@@ -73,7 +73,6 @@ named AS (
 )
 SELECT earlier, place, coalesce(name, bar), grouping(place) = 0, grouping(name, bar) < 3, max(last),
     CASE WHEN grouping(bar) = 1 THEN sum(sum_ttft)::text END,
-    CASE WHEN grouping(place, name, bar) = 7 THEN sum(sum_duration)::text END,
     {sums}
 FROM named GROUP BY GROUPING SETS ((earlier, place, bar), (earlier, place), (earlier, name), (earlier))
 HAVING NOT (earlier AND grouping(bar) = 0)
@@ -101,9 +100,9 @@ def read(question: Question, begins: tuple[Moment, ...], *, now: datetime, drawn
 
 
 def _take(reading: Reading, row: tuple[Any, ...]) -> None:
-    earlier, place, name, by_place, by_name, last, ttft, duration, *numbers = row
+    earlier, place, name, by_place, by_name, last, ttft, *numbers = row
     sums = Sums(*numbers)
-    latency = Latency(int(ttft or 0), int(duration or 0))
+    latency = Latency(ttft or 0)
     match earlier, by_place, by_name:
         case False, True, True:
             reading.series.setdefault(name, Found()).buckets[place] = sums
@@ -226,7 +225,6 @@ def _part(table: _Table, group: Group) -> tuple[str, list[Any]]:
         f"{COLUMNS.get(group, EMPTY)} AS series",
         "NULL AS last" if table.earlier else f"max({table.when}) AS last",
         "sum(ttft) AS sum_ttft",
-        "sum(duration) AS sum_duration",
         *(f"sum({name}) AS sum_{name}" for name in SUMMED),
         f"{_ERRORS if issubclass(table.rows.model, RollUp) else 'sum(errors)'} AS sum_errors",
     ))  # fmt: skip

@@ -15,7 +15,7 @@ from billing.usage.buckets import Moment, ends, instant
 from billing.usage.exports import Number, Value, plain
 from billing.usage.questions import Compared, Group
 from billing.usage.reports import Report, Series
-from billing.usage.sums import NONE, UNMEASURED, Latency, Sums
+from billing.usage.sums import NONE, Latency, Sums
 
 SUMS = (
     "requests", "errors", "prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens",
@@ -106,7 +106,7 @@ def _sums(sums: Sums, report: Report, series: Series | None = None) -> Row:
 def _more(sums: Sums, before: Sums, latency: Latency, report: Report, *, last: Moment | None = None) -> Row:
     """What the table tells of a whole row alone."""
     compared = report.question.compared != Compared.NOT
-    wait = latency.first_token_p95 if latency != UNMEASURED else None
+    wait = latency.first_token_p95
     by_type = report.group == Group.TOKENS and last is not None
     return {
         "first_token_p95_ms": None if wait is None else round(wait),

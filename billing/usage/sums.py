@@ -77,32 +77,17 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Histograms, to be added up, of the time until the first token and until the end."""
+    """A histogram of the time until the first token, as `billing.ledger.histograms.counts` takes it."""
 
-    ttft: int = 0
-    duration: int = 0
-
-    def __add__(self, other: "Latency") -> "Latency":
-        return Latency(self.ttft + other.ttft, self.duration + other.duration)
-
-    @property
-    def of_first_token(self) -> Percentiles:
-        return _percentiles(self.ttft)
-
-    @property
-    def of_whole(self) -> Percentiles:
-        return _percentiles(self.duration)
+    ttft: int | str = 0
 
     @property
     def first_token_p95(self) -> float | None:
+        """Milliseconds; None: nothing was measured."""
         return percentile(self.ttft, 0.95)
 
 
 UNMEASURED = Latency()
-
-
-def _percentiles(packed: int) -> Percentiles:
-    return Percentiles(percentile(packed, 0.5), percentile(packed, 0.95), percentile(packed, 0.99))
 
 
 # For `annotate` and `aggregate` over a level of roll-ups that tells outcomes; `sums_of` reads the row that comes of it.
