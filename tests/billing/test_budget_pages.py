@@ -138,7 +138,7 @@ def test_the_page_asks_no_more_for_three_budgets_than_for_one(
     for _ in range(number):
         set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(9), hard=True, by=None, key=make_key(red).key)
     owner.get(PAGE)
-    with django_assert_num_queries(19):
+    with django_assert_num_queries(13):
         owner.get(PAGE)
 
 

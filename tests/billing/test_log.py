@@ -308,9 +308,9 @@ def test_a_page_takes_as_many_queries_for_one_row_as_for_three(
     ledger.write([ended(red.pk, key_id=key.pk, key_name=key.name, member_id=alice.pk) for key in keys])
     refusals.write([a_refusal(red.pk) for _ in range(rows)])
     shown(client, red)
-    with django_assert_num_queries(21):
+    with django_assert_num_queries(14):
         assert len(times(shown(client, red))) == rows
-    with django_assert_num_queries(19):
+    with django_assert_num_queries(12):
         assert len(times(shown(client, red, "?show=refused"))) == rows
 
 

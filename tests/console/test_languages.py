@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.spec("S05")]
 # The first heading, and one more thing that the page says.
 PAGES = {
     "es": {
-        "console:team-home": (r"Buen[oa]s \w+, Alice", "Primeros pasos"),
+        "console:team-home": (r"(Buen[oa]s \w+|Hola), Alice", "Primeros pasos"),
         "console:new-key": ("Crear clave", "En 90\xa0días"),
         "console:quickstart": ("Inicio rápido", "Una primera llamada"),
         "accounts:keys": ("Claves", "Nunca usada"),

@@ -6,9 +6,9 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP
+from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
-from pytest_django.fixtures import SettingsWrapper
 
 from accounts.models import Team, User
 from accounts.secrets import decrypt, encrypt
@@ -19,7 +19,7 @@ FORMER, PRESENT = "a former secret of more than 32 characters", "the present sec
 
 
 @pytest.fixture
-def stored(settings: SettingsWrapper, red: Team, alice: User) -> None:
+def stored(settings: LazySettings, red: Team, alice: User) -> None:
     """An engine, a webhook and two kinds of second factors, all with the former key."""
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = FORMER, []
     Engine.objects.create(name="big", type=EngineType.OPENAI, url="http://127.0.0.1:1", secret=encrypt("sk-engine"))
@@ -37,7 +37,7 @@ def rotate() -> str:
     return out.getvalue().strip()
 
 
-def test_after_it_the_former_key_is_not_needed(settings: SettingsWrapper, stored: None, alice: User) -> None:
+def test_after_it_the_former_key_is_not_needed(settings: LazySettings, stored: None, alice: User) -> None:
     codes = RecoveryCodes(Authenticator.objects.get(type="recovery_codes")).get_unused_codes()
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = PRESENT, [FORMER]
     assert rotate() == "4"
@@ -50,7 +50,7 @@ def test_after_it_the_former_key_is_not_needed(settings: SettingsWrapper, stored
 
 
 def test_what_another_key_encrypted_is_named_and_left_and_the_rest_is_done(
-    settings: SettingsWrapper, stored: None
+    settings: LazySettings, stored: None
 ) -> None:
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = PRESENT, []
     Engine.objects.create(name="new", type=EngineType.OPENAI, url="http://127.0.0.1:3", secret=encrypt("sk-new"))

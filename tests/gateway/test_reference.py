@@ -300,7 +300,7 @@ def test_the_page_asks_the_database_as_often_for_one_model_as_for_three(
 ) -> None:
     offer(*(f"model-{number}" for number in range(models)))
     reader.get(ADDRESS)  # the activity of the session is noted once
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(7):
         reader.get(ADDRESS)
 
 

@@ -319,9 +319,9 @@ def test_pages_ask_no_more_for_three_alerts_than_for_one(
         raised(budget(red, part))
         resolve(raised(Noticed(red.pk, Rule.SPOOL, "late", str(part), Severity.NOTE)), now=timezone.now())
     owner.get(PAGE)
-    with django_assert_num_queries(18):
+    with django_assert_num_queries(12):
         owner.get(PAGE)
-    with django_assert_num_queries(17):
+    with django_assert_num_queries(12):
         owner.get("/t/red/budget/")
 
 
