@@ -42,7 +42,7 @@ def heading(report: Report) -> str:
     most = max(named, key=lambda one: amount(one.total, metric))
     most_part = amount(most.total, metric) / now
     if len(report.series) > 1 and most_part >= NOTABLE:
-        return _("%(said)s; %(name)s: %(part)s") % {"said": said, "name": most.label, "part": percent(most_part)}
+        return _("%(said)s; most: %(name)s (%(part)s)") % {"said": said, "name": most.label, "part": percent(most_part)}
     return said
 
 

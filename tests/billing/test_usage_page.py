@@ -155,7 +155,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
 
 def test_the_heading_says_what_stands_out(client: Client, alice: User, red: Team, traffic: None) -> None:
     client.force_login(alice)
-    assert '<h2 class="headline" id="finding">1.8K tokens; llama: 66%</h2>' in page(client, red)
+    assert '<h2 class="headline" id="finding">1.8K tokens; most: llama (66%)</h2>' in page(client, red)
     assert '<h2 class="headline" id="finding">3 requests</h2>' in page(client, red, "?metric=requests")
 
 
@@ -164,8 +164,8 @@ def test_the_heading_says_what_stands_out(client: Client, alice: User, red: Team
     [
         ({"llama": 99, "qwen": 101}, {"llama": 110, "qwen": 190}, "300 tokens, 50% more; most of the rise: qwen"),
         ({"llama": 100, "qwen": 300}, {"llama": 110, "qwen": 190}, "300 tokens, 25% less; most of the fall: qwen"),
-        ({"llama": 100, "mistral": 100}, {"llama": 150, "mistral": 150}, "300 tokens, 50% more; llama: 50%"),
-        ({"llama": 150, "mistral": 140}, {"llama": 150, "mistral": 150}, "300 tokens, 3.4% more; llama: 50%"),
+        ({"llama": 100, "mistral": 100}, {"llama": 150, "mistral": 150}, "300 tokens, 50% more; most: llama (50%)"),
+        ({"llama": 150, "mistral": 140}, {"llama": 150, "mistral": 150}, "300 tokens, 3.4% more; most: llama (50%)"),
         ({"llama": 100}, {"llama": 200}, "200 tokens, 100% more"),
         ({"old": 200}, {"llama": 100, "mistral": 50}, "150 tokens, 25% less; most of the fall: old"),
     ],
@@ -191,7 +191,7 @@ def test_of_outcomes_the_heading_names_only_those_that_nobody_wants(client: Clie
     ledger.write([ended(red.pk, counts(90, 10), at_ms=week_ago), ended(red.pk, counts(90, 10))])
     ledger.write([ended(red.pk, counts(90, 10)), ended(red.pk, counts(40, 0), outcome="upstream_error")])
     query = "?period=7d&group=outcome&metric="
-    assert '"finding">240 tokens, 140% more; answered: 83%</h2>' in page(client, red, query + "tokens")
+    assert '"finding">240 tokens, 140% more; most: answered (83%)</h2>' in page(client, red, query + "tokens")
     ledger.write([ended(red.pk, outcome="upstream_error"), ended(red.pk, outcome="upstream_error")])
     assert '"finding">5 requests, 400% more; most of the rise: engine error</h2>' in page(
         client, red, query + "requests"
