@@ -1,7 +1,7 @@
 """Budgets at half, four fifths and all of their month; credit that runs out."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,7 @@ from billing.budgets.monthly import month_in
 from billing.models import Budget, BudgetAccount, CreditEntry, Period, Rule, Severity, Watching
 
 PARTS = (100, 80, 50)  # percent of a budget
+SETTLED = timedelta(minutes=10)  # a month is over when all of its calls have come to the log
 LOW = Decimal("0.1")  # of the last payment: what is left below it is little
 
 _SEVERITY = {100: Severity.URGENT, 80: Severity.WARNING, 50: Severity.NOTE}
@@ -26,14 +27,15 @@ def budgets_and_credit(*, now: datetime) -> Iterator[Noticed]:
 
 
 def _budgets(unwanted: set[int], now: datetime) -> Iterator[Noticed]:
-    """Of each budget the highest part that its month has come to. Two questions, however many there are."""
+    """Of each budget the highest part that its month has come to; the month before too, while it may still grow. Two
+    questions, however many there are.
+    """
     rows = Budget.objects.filter(period=Period.MONTH, team__archived_at=None).exclude(team__in=unwanted)
     budgets = list(rows.select_related("team", "key", "member"))
-    months = {budget.pk: month_in(ZoneInfo(budget.team.time_zone), now) for budget in budgets}
-    accounts = BudgetAccount.objects.filter(budget__in=months, month__in=set(months.values()))
+    looked_at = [(budget, month) for budget in budgets for month in _months(budget, now)]
+    accounts = BudgetAccount.objects.filter(budget__in=budgets, month__in={month for _budget, month in looked_at})
     spent = {(account.budget_id, account.month): account.spent for account in accounts}
-    for budget in budgets:
-        month = months[budget.pk]
+    for budget, month in looked_at:
         used = spent.get((budget.pk, month), Decimal(0))
         part = next((part for part in PARTS if budget.amount > 0 and used * 100 >= budget.amount * part), None)
         if part is None:
@@ -55,6 +57,11 @@ def _budgets(unwanted: set[int], now: datetime) -> Iterator[Noticed]:
                 "month": month.isoformat(),
             },
         )
+
+
+def _months(budget: Budget, now: datetime) -> list[date]:
+    zone = ZoneInfo(budget.team.time_zone)
+    return sorted({month_in(zone, now - SETTLED), month_in(zone, now)})
 
 
 def _subject(budget: Budget) -> str:

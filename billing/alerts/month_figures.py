@@ -15,6 +15,7 @@ from billing.ledger.histograms import percentile
 from billing.models import Budget, BudgetAccount
 from billing.models import Period as Renewal
 from billing.usage.buckets import moments
+from billing.usage.empty import first_day
 from billing.usage.names import key_labels, member_labels
 from billing.usage.periods import Period, whole_month
 from billing.usage.questions import Bucket, Compared, Question, Scope, days
@@ -44,12 +45,15 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class MonthFigures:
-    """`before`: the month before. `days`: by day and model, what had something. `first_token`: p95, milliseconds."""
+    """`before`: the month before. `began`: the day of the team's first usage of all. `days`: by day and model, what had
+    something. `first_token`: p95, milliseconds.
+    """
 
     team: Team
     period: Period
     total: Sums
     before: Sums
+    began: date | None
     days: tuple[tuple[date, str, Sums], ...]
     models: tuple[Part, ...]
     keys: tuple[Part, ...]
@@ -61,6 +65,11 @@ class MonthFigures:
     @property
     def month(self) -> date:
         return self.period.first
+
+    @property
+    def whole_before(self) -> bool:
+        """Whether there was usage from the first day of the month before on, which else is no measure for this one."""
+        return self.began is not None and self.began <= (self.month - timedelta(days=1)).replace(day=1)
 
     @property
     def has_something(self) -> bool:
@@ -86,6 +95,7 @@ def month_figures(team: Team, month: date) -> MonthFigures:
         period=period,
         total=total,
         before=added([sums for _of, sums in _rows(before)]),
+        began=first_day(asked),
         days=tuple((day, model, sums) for (day, model), sums in sorted(rows, key=lambda row: row[0])),
         models=_top({model: model for model in by_model}, by_model),
         keys=_top(key_names, keys),

@@ -19,7 +19,7 @@ from billing.numbers import compact, money, percent, seconds, whole
 from billing.usage.captions import MILLION
 from billing.usage.exports import plain, write_csv
 from billing.usage.sections.endings_captions import refusals_heading
-from billing.usage.sums import Sums
+from billing.usage.sums import NONE, Sums
 
 FIELDS = (
     "day", "model", "requests", "errors", "prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens",
@@ -121,7 +121,7 @@ def _tokens(number: int) -> str:
 
 
 def _figures(found: MonthFigures) -> list[Figure]:
-    total, before = found.total, found.before
+    total, before = found.total, found.before if found.whole_before else NONE
     return [
         Figure(
             _("Tokens"),
@@ -149,6 +149,9 @@ def _change(found: MonthFigures) -> str:
     before = formats.date_format(found.period.before().last, "YEAR_MONTH_FORMAT")
     if not found.before.tokens:
         return _("Nothing was used in %(month)s, the month before.") % {"month": before}
+    if not found.whole_before and found.began:
+        began = formats.date_format(found.began, "DATE_FORMAT")
+        return _("The first usage was on %(day)s, so that there is no whole month to compare with.") % {"day": began}
     part = found.total.tokens / found.before.tokens - 1
     if abs(part) < 0.005:
         return _("As many tokens as in %(month)s.") % {"month": before}

@@ -198,7 +198,8 @@ def said(team: Team, user: User) -> tuple[str, str, str]:
 
 def test_the_mail_tells_figures_change_parts_budget_refusals_and_what_was_estimated(red: Team, alice: User) -> None:
     key = make_key(red, name="nightly").key
-    used(red, datetime(2026, 9, 15, tzinfo=UTC), 2000)
+    used(red, datetime(2026, 8, 15, tzinfo=UTC), 1)
+    used(red, datetime(2026, 9, 15, tzinfo=UTC), 2_000_000)
     used(red, IN_OCTOBER, 2_000_000, key_id=key.pk, price=PRICE)
     used(red, IN_OCTOBER, 500_000, model="qwen", member_id=alice.pk, outcome="upstream_error")
     ledger.write([ended(red.pk, counts(500_000, 0, "estimated"), at_ms=milliseconds(IN_OCTOBER), model="phi")])
@@ -211,7 +212,7 @@ def test_the_mail_tells_figures_change_parts_budget_refusals_and_what_was_estima
     subject, text, html = said(red, alice)
     assert subject == "Red, October 2026: 3M tokens"
     told = (
-        "149,900% more tokens than in September 2026.",
+        "50% more tokens than in September 2026.",
         "nightly",
         "Alice",
         "67%",
@@ -223,6 +224,15 @@ def test_the_mail_tells_figures_change_parts_budget_refusals_and_what_was_estima
         "1 of 3",
     )
     assert [expected for expected in told if expected not in text or expected not in html] == []
+
+
+def test_a_month_is_not_compared_with_one_that_usage_began_in_the_middle_of(red: Team, alice: User) -> None:
+    used(red, datetime(2026, 9, 15, tzinfo=UTC), 2000)
+    used(red, IN_OCTOBER, 2_000_000)
+    _subject, text, html = said(red, alice)
+    assert "The first usage was on Sept. 15, 2026, so that there is no whole month to compare with." in text
+    assert "99,900%" not in text + html
+    assert "↑" not in text + html
 
 
 def test_the_mail_carries_the_csv_and_a_link_to_the_month(red: Team, alice: User) -> None:
@@ -316,5 +326,5 @@ def test_the_command_says_what_is_wrong(red: Team, charlie: User, words_given: l
 def test_a_large_month_is_asked_for_in_few_questions(red: Team, django_assert_max_num_queries: Any) -> None:
     for number in range(6):
         used(red, IN_OCTOBER + timedelta(days=number), model=f"model-{number}", key_id=number + 1)
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         month_figures(red, OCTOBER)
