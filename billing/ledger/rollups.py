@@ -25,20 +25,22 @@ class Level:
     period: str  # the key that says when
     keys: dict[str, sql.Composable]
     of_quarters: dict[str, sql.Composable]
+    only: tuple[str, ...] = ()  # the sums that it has; empty: all of them
 
     @property
     def sums(self) -> dict[str, sql.Composable]:
         """Those that do not tell outcomes apart count what was an error."""
-        return sums() if "outcome" in self.keys else sums() | {"errors": _errors("count(*)", "log.corrects IS NULL")}
+        found = sums() | ({} if "outcome" in self.keys else {"errors": _errors("count(*)", "log.corrects IS NULL")})
+        return {name: found[name] for name in self.only or found}
 
     @property
     def sums_of_quarters(self) -> dict[str, sql.Composable]:
         found: dict[str, sql.Composable] = {
             name: sql.SQL("sum(rolled.{})").format(sql.Identifier(name)) for name in sums()
         }
-        return (
-            found if "outcome" in self.keys else found | {"errors": _errors("sum(rolled.requests)", "true", "rolled")}
-        )
+        if "outcome" not in self.keys:
+            found |= {"errors": _errors("sum(rolled.requests)", "true", "rolled")}
+        return {name: found[name] for name in self.only or found}
 
 
 def levels() -> tuple[Level, ...]:
@@ -48,7 +50,7 @@ def levels() -> tuple[Level, ...]:
     platform_day = "({} AT TIME ZONE {zone})::date"
     who, what = ("team_id", "key_id", "member_id"), ("model", "origin", "outcome")
 
-    def level(table: str, period: str, names: tuple[str, ...], day: str = "{}") -> Level:
+    def level(table: str, period: str, names: tuple[str, ...], day: str = "{}", *, only: tuple[str, ...] = ()) -> Level:
         def when(moment: sql.Composable) -> sql.Composable:
             return sql.SQL(day).format(moment, zone=sql.Literal(settings.TIME_ZONE))
 
@@ -58,13 +60,14 @@ def levels() -> tuple[Level, ...]:
             {period: when(quarter if period == "bucket" else sql.SQL("log.booked_at"))}
             | {name: _OF_THE_LOG.get(name, sql.Identifier("log", name)) for name in names},
             {period: when(sql.SQL("rolled.bucket"))} | {name: sql.Identifier("rolled", name) for name in names},
+            only,
         )
 
     return (
         level("billing_usagequarter", "bucket", (*who, *what)),
         level("billing_usageday", "day", (*who, *what), team_day),
         level("billing_usageutcday", "day", (*who, *what), "({} AT TIME ZONE 'UTC')::date"),
-        level("billing_teamquarter", "bucket", ("team_id",)),
+        level("billing_teamquarter", "bucket", ("team_id",), only=("requests",)),
         level("billing_platformday", "day", ("team_id", *what), platform_day),
         level("billing_platformteamday", "day", ("team_id",), platform_day),
         level("billing_platformmodelday", "day", what, platform_day),

@@ -87,13 +87,16 @@ class PlatformDay(RollUp):
         return f"{self.day} {self.model}"
 
 
-class TeamQuarter(Sums):
-    """Sums of all that a team did in a quarter of an hour, UTC: for what asks for hours of a whole year."""
+class TeamQuarter(models.Model):
+    """What a team asked in a quarter of an hour, UTC: for the hours of a whole year, which are read from the index."""
 
     pk = models.CompositePrimaryKey("team_id", "bucket")
     team = models.ForeignKey(Team, on_delete=models.PROTECT, db_index=False, related_name="+")
     bucket = models.DateTimeField()
-    errors = models.BigIntegerField()  # requests that did not end well
+    requests = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["team", "bucket"], include=["requests"], name="team_hours")]
 
     def __str__(self) -> str:
         return f"{self.team_id} {self.bucket:%Y-%m-%d %H:%M}"
