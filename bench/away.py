@@ -85,7 +85,7 @@ def size_of(folder: Path) -> int:
 
 def closed(folder: Path) -> int:
     """Files that wait to be shipped: all but the live one."""
-    return len(list(folder.rglob("*.db"))) - 1
+    return len(list(folder.rglob("*.jsonl"))) - 1
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from billing.ledger.checks import last_check
 from billing.models import DeadLetter
-from billing.spool.folder import folders, is_held, numbered, parts
+from billing.spool.folder import ASIDE, folders, is_held, numbered
 from billing.spool.shipper import spool_root
 
 LATE = 300.0  # seconds in a spool that are too many
@@ -32,7 +32,7 @@ def spooled(root: Path) -> Spooled:
     oldest = now = time.time()
     aside = 0
     for folder in folders(root):
-        aside += sum(1 for _ in folder.glob("*.corrupt"))
+        aside += sum(1 for _ in folder.glob(f"*{ASIDE}"))
         files = list(_files(folder))
         sizes += [size for size, _ in files]
         closed = files[:-1] if is_held(folder) else files  # a live process goes on writing into its last one
@@ -43,12 +43,9 @@ def spooled(root: Path) -> Spooled:
 def _files(folder: Path) -> Iterator[tuple[int, float]]:
     """Size and last change of each, oldest first."""
     for path in numbered(folder):
-        states: list[os.stat_result] = []
-        for part in parts(path):
-            with suppress(FileNotFoundError):  # shipped meanwhile, or without a WAL
-                states.append(part.stat())
-        if states:
-            yield sum(state.st_size for state in states), max(state.st_mtime for state in states)
+        with suppress(FileNotFoundError):  # shipped meanwhile
+            state = path.stat()
+            yield state.st_size, state.st_mtime
 
 
 @dataclass(frozen=True, slots=True)

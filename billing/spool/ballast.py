@@ -8,11 +8,10 @@ import os
 from pathlib import Path
 
 from billing.errors import SpoolFull, SpoolUnavailable
-from billing.spool.folder import folders, is_held
+from billing.spool.folder import BALLAST, folders, is_held
 
 logger = logging.getLogger(__name__)
 
-NAME = "ballast"
 SIZE = 1 << 20  # bytes: the ends of about a thousand calls whose starts are on disk
 SPARE = 1 << 16  # bytes that must be free beside it before it is laid again
 
@@ -22,7 +21,7 @@ class Ballast:
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError."""
-        self._folder, self._path = folder, folder / NAME
+        self._folder, self._path = folder, folder / BALLAST
         self.given, self.full = True, False
         self.lay()
 
@@ -78,7 +77,7 @@ def drop_dead(root: Path) -> None:
     """The ballasts that dead processes left: on a small disk there may be no room for another beside them."""
     for folder in folders(root):
         if not is_held(folder):
-            (folder / NAME).unlink(missing_ok=True)
+            (folder / BALLAST).unlink(missing_ok=True)
 
 
 def _private(path: str, flags: int) -> int:

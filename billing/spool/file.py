@@ -1,71 +1,91 @@
-"""One file of the spool: its shape, its rows, making and reading it.
+"""One file of the spool: its lines, making and reading it.
 
-Files are opened read-only, but never as `immutable`: that hides the WAL, and with it what a killed process wrote last.
+A file is text, one record a line: eight hex digits, the CRC-32 (zlib's) of what follows after a space, a JSON array.
+Its first member says what it is: the `FILE` that begins with this line and the process that writes it, a `START`, how
+far a request has come (`PROGRESS`, the last one counts), its `END`, a `REFUSAL`, or how many were refused like that one
+by now (`AGAIN`). What follows are the columns of the `…_row` functions below.
+
+A line is on its way to the disk before anybody is told that it is written. What has no line end at the end of a file is
+the last thing that a process tried before it died, and nobody was told of it. A line whose sum is wrong is damage: that
+is told, and what stands behind it is read.
 """
 
+import errno
 import os
-import sqlite3
-import sys
-from contextlib import closing
-from dataclasses import dataclass, field
+import zlib
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
+
+import orjson
 
 from billing.errors import SpoolCorrupt
 from billing.records import NOTHING, Counts, Ended, Final, Progress, Refusal, Start, UnitPrices
+from billing.spool.folder import UNFINISHED
 
 type Row = tuple[object, ...]
 
-_START = (
-    "id, at_ms, team_id, origin, endpoint, stream, key_id, key_name, member_id, member_name, end_user, model,"
-    " client_request_id, prompt_estimate, price_input, price_cached_input, price_output, price_reasoning"
-)
-_ANSWER = (
-    "id, engine, engine_type, machine, answer_id, prompt_tokens, completion_tokens, prompt_source, completion_source,"
-    " reasoning_tokens, cached_tokens, anomaly, ttft_ms, duration_ms"
-)
-_REFUSAL = (
-    "number INTEGER PRIMARY KEY, id, at_ms, team_id, origin, endpoint, key_id, key_name, member_id, member_name, model,"
-    " code, reason, status, count"
-)
-TABLES = (
-    "CREATE TABLE process (uuid)",
-    f"CREATE TABLE start ({_START})",
-    f"CREATE TABLE progress ({_ANSWER})",
-    f"CREATE TABLE final ({_ANSWER}, outcome, status)",
-    f"CREATE TABLE refusal ({_REFUSAL})",
-)
-START = "INSERT INTO start VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-PROGRESS = "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-END = "INSERT INTO final VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-REFUSAL = "INSERT INTO refusal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-REFUSED_AGAIN = "UPDATE refusal SET count = ? WHERE number = ?"
+FILE, START, PROGRESS, END, REFUSAL, AGAIN = "file", "start", "progress", "end", "refusal", "again"
+FORMAT = 1
+RECORD = 1024  # bytes of a line at most, as far as it is known: most have 300
+MOST_AGAIN = 1 << 16  # bytes of a closed file's repetitions that are left in it
 
-WAL_HEADER, FRAME_HEADER = 32, 24  # bytes
-# A commit appends at least one page and its header to the WAL. Small pages: a record is about 300 bytes.
-PAGE = 1024
-FRAME = PAGE + FRAME_HEADER
+_SUM = 8  # hex digits
+_FIRST_LINE = 128  # bytes, more than it has
 _NO_PRICE: Row = (None, None, None, None)
 _LARGEST = 2**63 - 1
 
 
-def new_file(path: Path, *, process: str, sync: str) -> sqlite3.Connection:
-    """An empty file of this process. Raises sqlite3.Error and OSError."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # -wal and -shm take this mode over
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=8)
-    connection.execute(f"PRAGMA page_size = {PAGE}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {sync}")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")  # a checkpoint would stall the event loop
-    connection.execute("BEGIN")
-    for table in TABLES:
-        connection.execute(table)
-    connection.execute("INSERT INTO process VALUES (?)", (process,))
-    connection.execute("COMMIT")
-    return connection
+class File:
+    """An open file that lines are appended to, by one thread at a time."""
+
+    def __init__(self, path: Path, *, process: str, synced: bool) -> None:
+        """A new one of this process. `synced`: each line is on the disk itself when it is written. Raises OSError."""
+        self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.path, self.size = path, 0
+        self._synced = synced
+        try:
+            self.append(line(FILE, (process, FORMAT)))
+            if synced:
+                _sync_folder(path.parent)
+        except OSError:
+            self.close()
+            raise
+
+    def append(self, lines: bytes) -> None:
+        """All of them or none. Raises OSError."""
+        written = os.write(self._descriptor, lines)
+        if written < len(lines):  # there was room for a part: what comes next must not stand behind half a line
+            os.ftruncate(self._descriptor, self.size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.size += written
+        if self._synced:
+            os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """The descriptor may be another file's from now on, and is forgotten."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def line(kind: str, row: Row) -> bytes:
+    """A record as it stands in a file. Lone surrogates and numbers past 64 bits are changed: JSON cannot hold them."""
+    try:
+        data = orjson.dumps((kind, *row))
+    except TypeError:
+        data = orjson.dumps((kind, *map(_clean, row)))
+    return b"%08x %b\n" % (zlib.crc32(data), data)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def start_row(start: Start) -> Row:
@@ -74,7 +94,7 @@ def start_row(start: Start) -> Row:
         (str(price.input), str(price.cached_input), str(price.output), str(price.reasoning)) if price else _NO_PRICE
     )
     return (
-        start.id.bytes,
+        start.id,
         start.at_ms,
         start.team_id,
         start.origin,
@@ -103,7 +123,7 @@ def final_row(final: Final) -> Row:
 def refusal_row(number: int, refusal: Refusal) -> Row:
     return (
         number,
-        refusal.id.bytes,
+        refusal.id,
         refusal.at_ms,
         refusal.team_id,
         refusal.origin,
@@ -123,7 +143,7 @@ def refusal_row(number: int, refusal: Refusal) -> Row:
 def _answer(record: Progress | Final) -> Row:
     counts = record.counts
     return (
-        record.id.bytes,
+        record.id,
         record.engine,
         record.engine_type,
         record.machine,
@@ -139,11 +159,6 @@ def _answer(record: Progress | Final) -> Row:
     )
 
 
-def clean(row: Row) -> Row:
-    """The same row with what SQLite cannot hold made holdable."""
-    return tuple(_clean(value) for value in row)
-
-
 def _clean(value: object) -> object:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
@@ -157,7 +172,7 @@ class Contents:
     """What one file says.
 
     `process` wrote it. `running` are the starts without an end here, `lasts` how far those had come. `damaged` when
-    something is missing that was once written: an end without its start, or commits behind a broken page.
+    something is missing that was once written: an end without its start, or a line whose sum is wrong.
     """
 
     process: str
@@ -174,63 +189,79 @@ NEVER_MADE = Contents("", [], {}, {}, damaged=False)  # its process was killed w
 def read(path: Path) -> Contents:
     """Raises SpoolCorrupt; FileNotFoundError when somebody else has shipped the file meanwhile."""
     try:
-        return _read(path)
-    except (sqlite3.Error, TypeError, ValueError, InvalidOperation) as error:
-        if not path.exists():
-            raise FileNotFoundError(path) from error
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
-            return NEVER_MADE  # a rollback journal is only there while the WAL is turned on, before any table
+        return _contents(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, TypeError, ValueError, LookupError, InvalidOperation) as error:
         raise SpoolCorrupt(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> Contents:
-    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as connection:
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            return NEVER_MADE
-        (process,) = connection.execute("SELECT uuid FROM process").fetchone()
-        finals = {row[0]: row for row in connection.execute("SELECT * FROM final")}
-        lasts = {row[0]: row for row in connection.execute("SELECT * FROM progress ORDER BY rowid")}
-        starts = {row[0]: row for row in connection.execute("SELECT * FROM start")}
-        refusals = _refusals(connection)
-        damaged = _hides_commits(path)
-    running = [row for key, row in starts.items() if key not in finals]
+def _contents(data: bytes) -> Contents:
+    *lines, torn = data.split(b"\n")
+    if not lines and len(torn) <= _FIRST_LINE:
+        return NEVER_MADE
+    process, damaged = "", False
+    starts: dict[str, list[Any]] = {}
+    lasts: dict[str, list[Any]] = {}
+    finals: dict[str, list[Any]] = {}
+    refused: dict[int, list[Any]] = {}
+    again: dict[int, int] = {}
+    for one in lines:
+        record = _record(one)
+        match record:
+            case [str(kind), *row] if kind == START:
+                starts[row[0]] = row
+            case [str(kind), *row] if kind == END:
+                finals[row[0]] = row
+            case [str(kind), *row] if kind == PROGRESS:
+                lasts[row[0]] = row
+            case [str(kind), int(number), *row] if kind == REFUSAL:
+                refused[number] = row
+            case [str(kind), int(count), int(number)] if kind == AGAIN:
+                again[number] = count
+            case [str(kind), str(name), int()] if kind == FILE:
+                process = name
+            case _:
+                damaged = True
+    if not process and not starts:
+        raise SpoolCorrupt("nothing in it can be read")
     return Contents(
         process=process,
         ended=[Ended(_start(starts[key]), _final(row)) for key, row in finals.items() if key in starts],
-        running={start.id: start for start in map(_start, running)},
+        running={start.id: start for start in (_start(row) for key, row in starts.items() if key not in finals)},
         lasts={final.id: final for final in (_last(row) for key, row in lasts.items() if key not in finals)},
-        damaged=damaged or not finals.keys() <= starts.keys(),
-        refusals=refusals,
+        damaged=damaged or not process or not finals.keys() <= starts.keys(),
+        refusals=[_refusal(row, again.get(number)) for number, row in sorted(refused.items())],
     )
 
 
-def _refusals(connection: sqlite3.Connection) -> list[Refusal]:
-    """A file that was left by a version from before them has no such table."""
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'refusal'").fetchone():
-        return []
-    rows = connection.execute("SELECT * FROM refusal ORDER BY number")
-    return [Refusal(UUID(bytes=row[1]), *row[2:]) for row in rows]
+def _record(one: bytes) -> Any:
+    """None where the line is not what was once written."""
+    data = one[_SUM + 1 :]
+    if one[: _SUM + 1] != b"%08x " % zlib.crc32(data):
+        return None
+    return orjson.loads(data)
 
 
-def _hides_commits(path: Path) -> bool:
-    """Whether SQLite stopped reading the WAL at a broken page although whole commits follow it.
+def compact(path: Path) -> None:
+    """Of a closed file: of the repetitions of a refusal the last one says all. Raises OSError."""
+    lines = path.read_bytes().split(b"\n")
+    begin = orjson.dumps([AGAIN])[:-1]
+    places = [place for place, one in enumerate(lines) if one[_SUM + 1 :].startswith(begin)]
+    if sum(len(lines[place]) for place in places) < MOST_AGAIN:
+        return
+    last = {one[2]: place for place in places if (one := _record(lines[place]))}
+    dropped = {*places} - {*last.values()}
+    whole = path.with_suffix(UNFINISHED)
+    with open(whole, "wb", opener=_private) as file:
+        file.write(b"\n".join(one for place, one in enumerate(lines) if place not in dropped))
+        file.flush()
+        os.fsync(file.fileno())
+    whole.rename(path)
 
-    It takes such a page for the end and says nothing. A torn last commit, which nobody was told of, is no damage.
-    Formats: https://www.sqlite.org/walformat.html (mxFrame in the index, salts and commit marks in the WAL).
-    """
-    try:
-        wal = path.with_name(f"{path.name}-wal").read_bytes()
-        index = path.with_name(f"{path.name}-shm").read_bytes()
-    except FileNotFoundError:
-        return False
-    if len(wal) < WAL_HEADER or len(index) < WAL_HEADER:
-        return False
-    frame = FRAME_HEADER + int.from_bytes(wal[8:12])
-    seen = int.from_bytes(index[16:20], sys.byteorder)
-    headers = (
-        wal[place : place + FRAME_HEADER] for place in range(WAL_HEADER + seen * frame, len(wal) - frame + 1, frame)
-    )
-    return any(header[8:16] == wal[16:24] and any(header[4:8]) for header in headers)
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def interrupted(start: Start, last: Final | None) -> Ended:
@@ -239,19 +270,25 @@ def interrupted(start: Start, last: Final | None) -> Ended:
     return Ended(start, last or nothing)
 
 
-def _start(row: tuple[Any, ...]) -> Start:
+def _start(row: list[Any]) -> Start:
     """Of the columns of `start_row`."""
     price = UnitPrices(*map(Decimal, row[14:18])) if row[14] is not None else None
-    values: list[Any] = [UUID(bytes=row[0]), *row[1:5], bool(row[5]), *row[6:14], price]
+    values: list[Any] = [UUID(row[0]), *row[1:14], price]
     return Start(*values)
 
 
-def _final(row: tuple[Any, ...]) -> Final:
+def _final(row: list[Any]) -> Final:
     """Of the columns of `final_row`."""
-    values: list[Any] = [UUID(bytes=row[0]), *row[1:5], Counts(*row[5:12]), row[14], row[15], row[12], row[13]]
+    values: list[Any] = [UUID(row[0]), *row[1:5], Counts(*row[5:12]), row[14], row[15], row[12], row[13]]
     return Final(*values)
 
 
-def _last(row: tuple[Any, ...]) -> Final:
+def _last(row: list[Any]) -> Final:
     """Of the columns of `progress_row`: what an interrupted request ends with."""
-    return _final((*row, "interrupted", 0))
+    return _final([*row, "interrupted", 0])
+
+
+def _refusal(row: list[Any], count: int | None) -> Refusal:
+    """Of the columns of `refusal_row` behind its number."""
+    refusal = Refusal(UUID(row[0]), *row[1:])
+    return refusal if count is None else replace(refusal, count=count)

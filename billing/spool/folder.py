@@ -2,11 +2,12 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 LOCK = "lock"
+BALLAST = "ballast"
+ENDING, ASIDE, UNFINISHED = ".jsonl", ".corrupt", ".new"
 
 
 def hold(folder: Path) -> int | None:
@@ -54,29 +55,23 @@ def folders(root: Path) -> list[Path]:
 
 def numbered(folder: Path) -> list[Path]:
     """The folder's files, oldest first."""
-    return sorted((path for path in folder.glob("*.db") if path.stem.isdigit()), key=lambda path: int(path.stem))
+    return sorted((path for path in folder.glob(f"*{ENDING}") if path.stem.isdigit()), key=lambda path: int(path.stem))
 
 
 def put_aside(path: Path) -> None:
-    """Keep a file that cannot be shipped for people to look at, its WAL beside it as SQLite expects."""
-    for part in parts(path):
-        with suppress(FileNotFoundError):
-            part.rename(part.with_name(part.name.replace(".db", ".corrupt", 1)))
+    """Keep a file that cannot be shipped for people to look at."""
+    with suppress(FileNotFoundError):
+        path.rename(path.with_suffix(ASIDE))
 
 
 def remove_file(path: Path) -> None:
-    """The database first: what is left without it can only be swept up, never read as a smaller file."""
-    for part in parts(path):
-        part.unlink(missing_ok=True)
-
-
-def parts(path: Path) -> Iterator[Path]:
-    return (path.with_name(path.name + ending) for ending in ("", "-wal", "-shm", "-journal"))
+    path.unlink(missing_ok=True)
 
 
 def remove_if_shipped(folder: Path) -> None:
     """Remove a dead process's folder unless something in it still waits for the shipper or for people."""
-    if any(folder.glob("*.db")) or any(folder.glob("*.corrupt")):
+    left = [path for path in folder.iterdir() if path.name not in {LOCK, BALLAST} and path.suffix != UNFINISHED]
+    if left:
         return
     for path in folder.iterdir():
         path.unlink(missing_ok=True)

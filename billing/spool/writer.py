@@ -1,18 +1,19 @@
 """The local spool: what runs and what has ended, on this machine's disk before a caller sees the end of an answer.
 
-Each process writes SQLite files (WAL) into a folder of its own, `<root>/<uuid>/000001.db`, and holds a lock there
-while it lives. After a few seconds it goes on in a new file; closed ones are shipped (`billing.spool.shipper`) and
+Each process appends lines to files in a folder of its own, `<root>/<uuid>/000001.jsonl`, and holds a lock there while
+it lives. After a few seconds it goes on in a new file; closed ones are shipped (`billing.spool.shipper`) and
 removed.
-Every file stands alone: the requests that still run, and how far they have come, are carried into the new file in
-one transaction before anything else is written to it.
+Every file stands alone: the requests that still run, and how far they have come, are carried into the new file
+before anything else is written to it and before the old one is closed.
 
 What survives: with `sync="normal"` everything but a crash of the machine itself; with "full" that too.
 """
 
+import errno
 import logging
 import os
-import sqlite3
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -23,22 +24,22 @@ from billing.errors import SpoolFull, SpoolUnavailable
 from billing.records import Counts, Final, Progress, Refusal, Start, UnitPrices
 from billing.spool.ballast import Ballast, drop_dead
 from billing.spool.file import (
+    AGAIN,
     END,
-    FRAME,
     PROGRESS,
+    RECORD,
     REFUSAL,
-    REFUSED_AGAIN,
     START,
-    Row,
-    clean,
+    File,
+    compact,
     final_row,
-    new_file,
+    line,
     progress_row,
     refusal_row,
     start_row,
 )
 from billing.spool.flood import Flood
-from billing.spool.folder import make_held, numbered, remove_file, remove_if_shipped
+from billing.spool.folder import ENDING, make_held, numbered, remove_file, remove_if_shipped
 
 __all__ = ["Counts", "Final", "Progress", "Refusal", "Spool", "Start", "UnitPrices", "open_spool", "spool"]
 
@@ -46,19 +47,19 @@ logger = logging.getLogger(__name__)
 
 type Sync = Literal["normal", "full"]
 
-NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}  # the disk, or the index of the WAL on it
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 # Bytes that one end takes at most, as far as it is known; with its start, if that is not on disk.
-END_ROOM, WHOLE_ROOM = 2 * FRAME, 6 * FRAME
+END_ROOM, WHOLE_ROOM = 2 * RECORD, 6 * RECORD
 
 
 @dataclass(slots=True)
 class _Running:
-    """A request without an end: its rows as they stand in the live file."""
+    """A request without an end: its lines as they stand in the live file."""
 
-    start: Row
+    start: bytes
     began: float  # monotonic, seconds
-    progress: Row | None = None
+    progress: bytes = b""
 
 
 class Spool:
@@ -82,7 +83,7 @@ class Spool:
         self._unwritten: dict[UUID, Start] = {}  # run as well, and only memory knows
         self._flood = Flood()
         self._deaf = False  # whether the last refusal could not be written
-        self._retired: list[sqlite3.Connection] = []
+        self._retired: list[File] = []
         self._number = 0
         self._closed_ends: dict[int, int] = {}  # ends by the number of a file that was closed
         self._closed = False
@@ -92,22 +93,22 @@ class Spool:
             self._held = make_held(self.folder)
             self._live, self._number = self._new_file()
             self._ballast = Ballast(self.folder)
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
             raise SpoolUnavailable(f"The spool in {root} cannot be written: {error}") from error
         self._begin_file()
 
     def start(self, start: Start) -> None:
         """Raises SpoolFull, and then `hold` may take the request; otherwise SpoolUnavailable: it must be refused."""
-        row = start_row(start)
+        row = line(START, start_row(start))
         if self._ballast.full:
             self._ballast.look()
         with self._lock:
             try:
-                written = self._insert(START, row)
+                self._append(row)
             except SpoolFull:
                 self._ballast.met_full()
                 raise
-            self._running[start.id] = _Running(written, time.monotonic())
+            self._running[start.id] = _Running(row, time.monotonic())
             if self._ballast.full:
                 self._emptied()
         self._rotate_if_late()
@@ -143,10 +144,11 @@ class Spool:
         running = self._running.get(progress.id)
         if running is None:
             return
-        row = progress_row(progress, int((time.monotonic() - running.began) * 1000))
+        row = line(PROGRESS, progress_row(progress, int((time.monotonic() - running.began) * 1000)))
         try:
             with self._lock:
-                running.progress = self._insert(PROGRESS, row)
+                self._append(row)
+                running.progress = row
         except SpoolUnavailable:
             logger.exception("the progress of a request was not recorded", extra={"request_id": str(progress.id)})
             return
@@ -172,9 +174,8 @@ class Spool:
         self._rotate_if_late()
 
     def _end(self, held: Start | None, final: Final) -> None:
-        if held is not None:
-            self._insert(START, start_row(held))
-        self._insert(END, final_row(final))
+        ended = line(END, final_row(final))
+        self._append(ended if held is None else line(START, start_row(held)) + ended)
 
     def refused(self, refusal: Refusal) -> None:
         """Of a call that was not admitted. One that cannot be written is refused all the same, so nothing is raised.
@@ -187,9 +188,9 @@ class Spool:
                     return
                 number, what = self._flood.take(refusal)
                 if isinstance(what, Refusal):
-                    self._insert(REFUSAL, refusal_row(number, what))
+                    self._append(line(REFUSAL, refusal_row(number, what)))
                 else:
-                    self._insert(REFUSED_AGAIN, (what, number))
+                    self._append(line(AGAIN, (what, number)))
                 self._flood.written(number, refusal, what)
                 self._ends += 1
         except SpoolUnavailable:
@@ -213,14 +214,15 @@ class Spool:
         if self._closed or not wanted:
             return False
         try:
-            connection, number = self._new_file()
+            file, number = self._new_file()
             with self._lock:
-                self._carry(connection)
+                if carried := b"".join([running.start + running.progress for running in self._running.values()]):
+                    file.append(carried)
                 self._retired.append(self._live)
                 self._closed_ends[self._number] = self._ends
-                self._live, self._number = connection, number
+                self._live, self._number = file, number
                 self._begin_file()
-        except (OSError, sqlite3.Error):
+        except OSError:
             logger.exception("the spool could not start a new file and goes on in the old one")
             return False
         return True
@@ -237,10 +239,13 @@ class Spool:
             return self._opened_at if self._ends else now
 
     def closed_files(self) -> list[Path]:
-        """Files that nothing writes to any more, oldest first. Closes their connections, which may take a while."""
+        """Files that nothing writes to any more, oldest first. Closes them, which may take a while."""
         live = self._number  # first: a file that is retired from now on is still open
         while self._retired:
-            self._retired.pop().close()
+            file = self._retired.pop()
+            file.close()
+            with suppress(OSError):  # then it is longer than it need be
+                compact(file.path)
         return [path for path in numbered(self.folder) if int(path.stem) < live]
 
     @property
@@ -261,8 +266,8 @@ class Spool:
             if self._closed:
                 return
             self._closed = True
-            for connection in (*self._retired, self._live):
-                connection.close()
+            for file in (*self._retired, self._live):
+                file.close()
             self._retired.clear()
         if not self._written and not self._running:
             remove_file(self._path(self._number))
@@ -274,26 +279,21 @@ class Spool:
         self._ballast.full_no_more()
         try:
             for request, start in list(self._unwritten.items()):
-                self._running[request] = _Running(self._insert(START, start_row(start)), time.monotonic())
+                row = line(START, start_row(start))
+                self._append(row)
+                self._running[request] = _Running(row, time.monotonic())
                 del self._unwritten[request]
         except SpoolUnavailable:
             self._ballast.met_full()
 
     def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.db"
+        return self.folder / f"{number:06d}{ENDING}"
 
-    def _new_file(self) -> tuple[sqlite3.Connection, int]:
+    def _new_file(self) -> tuple[File, int]:
         number = self._number + 1
         path = self._path(number)
         remove_file(path)  # of an earlier switch that failed half-way
-        connection = new_file(path, process=str(self.process), sync=self._sync)
-        return connection, number
-
-    def _carry(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN")
-        connection.executemany(START, [running.start for running in self._running.values()])
-        connection.executemany(PROGRESS, [r.progress for r in self._running.values() if r.progress])
-        connection.execute("COMMIT")
+        return File(path, process=str(self.process), synced=self._sync == "full"), number
 
     def _begin_file(self) -> None:
         self._opened = time.monotonic()
@@ -315,19 +315,13 @@ class Spool:
             finally:
                 self._switching.release()
 
-    def _insert(self, statement: str, row: Row) -> Row:
-        """The row as it was written."""
+    def _append(self, lines: bytes) -> None:
         try:
-            try:
-                self._live.execute(statement, row)
-            except (UnicodeEncodeError, OverflowError):  # a lone surrogate, or a number past 64 bits
-                row = clean(row)
-                self._live.execute(statement, row)
-        except sqlite3.Error as error:
-            kind = SpoolFull if getattr(error, "sqlite_errorcode", None) in NO_ROOM else SpoolUnavailable
+            self._live.append(lines)
+        except OSError as error:
+            kind = SpoolFull if error.errno in NO_ROOM else SpoolUnavailable
             raise kind(f"The spool in {self.folder} cannot be written: {error}") from error
-        self._written += FRAME
-        return row
+        self._written += len(lines)
 
 
 def open_spool(root: Path, *, sync: Sync = "normal", rotate_seconds: float = 2.0, rotate_bytes: int = 4 << 20) -> Spool:

@@ -7,8 +7,8 @@ the next, no redirect is followed, no proxy is taken from the environment.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from functools import lru_cache
 from weakref import WeakKeyDictionary
 
@@ -105,8 +105,8 @@ class Reading:
         self.status = response.status
         self.kind = response.headers.get("content-type", "").lower()
         self.encoding = response.headers.get("content-encoding", "")
-        self._read = response.content.readany
-        self._headers = response.headers
+        self._response, self._read = response, response.content.readany
+        self.headers = response.headers
         self._clock = clock
 
     async def piece(self) -> bytes:
@@ -116,9 +116,13 @@ class Reading:
         except WIRE as error:
             raise wire_error(error) from error
 
+    def close(self) -> None:
+        """Ends the connection; of an answer that was read to its end, it has been given back already."""
+        self._response.close()
+
     def header(self, name: str) -> str:
         """Empty without it."""
-        return self._headers.get(name, "")
+        return self.headers.get(name, "")
 
     async def refused(self) -> bytes:
         """The beginning of a body that says why."""
@@ -130,20 +134,20 @@ class Reading:
         return b""
 
 
-@asynccontextmanager
-async def asked(engine: EngineFacts, clock: Clock, path: str, payload: Json | None) -> AsyncGenerator[Reading]:
-    """The engine's answer, its body still to come. Its refusals are raised; leaving closes the connection."""
-    response = await _response(engine, clock, path, payload)
+async def asked(engine: EngineFacts, clock: Clock, path: str, payload: Json | None) -> Reading:
+    """The engine's answer, its body still to come; to be closed. Its refusals are raised."""
+    reading = Reading(await _response(engine, clock, path, payload), clock)
     clock.answered()
-    reading = Reading(response, clock)
-    try:
-        if reading.status != 200:
-            raise refusal(engine.secret, reading.status, response.headers, await reading.refused())
-        if reading.encoding not in {"", "identity"}:
-            raise UnreadableAnswer("The engine sent a compressed answer that nobody asked for.")
-        yield reading
-    finally:
-        response.close()  # of one that was read to its end, the connection has been given back already
+    if reading.status != 200 or reading.encoding not in {"", "identity"}:
+        with closing(reading):
+            raise await _trouble(engine, reading)
+    return reading
+
+
+async def _trouble(engine: EngineFacts, reading: Reading) -> GatewayError:
+    if reading.status != 200:
+        return refusal(engine.secret, reading.status, reading.headers, await reading.refused())
+    return UnreadableAnswer("The engine sent a compressed answer that nobody asked for.")
 
 
 @asynccontextmanager
@@ -151,7 +155,7 @@ async def streamed(
     engine: EngineFacts, clock: Clock, path: str, payload: Json, content_type: str
 ) -> AsyncIterator[Reading]:
     """A streamed answer. One of another content type is read as an error."""
-    async with asked(engine, clock, path, payload) as reading:
+    with closing(await asked(engine, clock, path, payload)) as reading:
         if not reading.kind.startswith(content_type):
             body = parsed_object(await reading.refused())
             if body and body.get("error"):
@@ -163,7 +167,7 @@ async def streamed(
 async def read_answer(engine: EngineFacts, clock: Clock, path: str, payload: Json | None) -> bytes:
     """A whole body, of any kind. Raises UnreadableAnswer for one without end."""
     pieces, size = [], 0
-    async with asked(engine, clock, path, payload) as reading:
+    with closing(await asked(engine, clock, path, payload)) as reading:
         while piece := await reading.piece():
             pieces.append(piece)
             size += len(piece)

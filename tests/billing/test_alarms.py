@@ -106,7 +106,7 @@ def test_lag_is_that_of_the_oldest_file_that_could_be_shipped(root: Path) -> Non
         spool.final(a_final(start.id))
         assert spool.depth == 3
         first, _ = spool.closed_files()
-        live = max(spool.folder.glob("*.db"))
+        live = max(spool.folder.glob("*.jsonl"))
         for path, seconds in ((first, 70), (live, 900)):  # that one is the process's own
             os.utime(path, (time.time() - seconds,) * 2)
         found = spooled(root)
@@ -127,8 +127,8 @@ def test_the_operators_home_names_what_is_wrong_and_nobody_elses(
     folder = root / "1"
     folder.mkdir(parents=True)
     (folder / "000001.corrupt").touch()
-    (folder / "000002.db").touch()
-    os.utime(folder / "000002.db", (datetime(2026, 1, 1).timestamp(),) * 2)  # noqa: DTZ001 - long ago
+    (folder / "000002.jsonl").touch()
+    os.utime(folder / "000002.jsonl", (datetime(2026, 1, 1).timestamp(),) * 2)  # noqa: DTZ001 - long ago
     assert alarms() == Alarms(dead_letters=1, put_aside=1, late=True)
     page = client.get("/t/red/").content.decode()
     assert "1 request was refused by the log" in page

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -87,7 +86,7 @@ def test_an_ended_request_is_logged_and_its_file_removed(root: Path, spool: Spoo
     spool.rotate(force=True)
     assert Shipper(root, spool).ship_once() == 1
     assert logged() == {request: "ok"}
-    assert [path.name for path in numbered(spool.folder)] == ["000002.db"]
+    assert [path.name for path in numbered(spool.folder)] == ["000002.jsonl"]
     assert waiting(root).running == 1
 
 
@@ -108,9 +107,8 @@ def test_a_dead_processs_requests_are_logged_and_the_cut_ones_interrupted(root: 
 def test_a_process_killed_while_it_made_a_file_loses_nothing_and_alarms_nobody(root: Path, red: Team) -> None:
     requests = dead_process(root, red, ended=1, cut=1)
     (folder,) = folders(root)
-    (folder / "000008.db").touch()
-    with closing(sqlite3.connect(folder / "000009.db")) as half:
-        half.execute("PRAGMA journal_mode = WAL")
+    (folder / "000008.jsonl").touch()
+    (folder / "000009.jsonl").write_bytes(numbered(folder)[0].read_bytes()[:30])
     assert Shipper(root).ship_once() == 2
     assert logged() == {requests[0]: "ok", requests[1]: "interrupted"}
     assert folders(root) == []
@@ -176,26 +174,28 @@ def test_a_corrupt_file_is_put_aside_with_an_alarm_and_the_rest_is_shipped(
 
 
 @pytest.mark.spec("F20")
-def test_a_file_whose_process_was_killed_while_it_made_it_is_swept_up_without_an_alarm(
-    root: Path, spool: Spool, red: Team, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_what_a_process_was_killed_while_it_wrote_is_swept_up_without_an_alarm(
+    root: Path, spool: Spool, red: Team, caplog: pytest.LogCaptureFixture
 ) -> None:
     request = ask(spool, red)
+    spool.start(a_start(red.pk))
     spool.close()
-    half_made = spool.folder / "000002.db"
-    with closing(sqlite3.connect(tmp_path / "new", isolation_level=None)) as unfinished:
-        for statement in ("PRAGMA cache_size = 1", "BEGIN", "CREATE TABLE pages (page)"):
-            unfinished.execute(statement)
-        unfinished.executemany("INSERT INTO pages VALUES (?)", [("x" * 4000,)] * 50)
-        shutil.copy(tmp_path / "new", half_made)
-        shutil.copy(tmp_path / "new-journal", f"{half_made}-journal")
-    with (
-        closing(sqlite3.connect(f"file:{half_made}?mode=ro", uri=True)) as reader,
-        pytest.raises(sqlite3.OperationalError, match="readonly"),
-    ):
-        reader.execute("SELECT * FROM sqlite_master")
+    (live,) = numbered(spool.folder)
+    whole = live.read_bytes()
+    live.write_bytes(whole[:-50])
+    live.with_name("000002.jsonl").write_bytes(whole[:30])
+    live.with_name("000001.new").write_bytes(whole)
     assert Shipper(root).ship_once() == 1
     assert logged() == {request: "ok"}
     assert (list(root.iterdir()), caplog.text) == ([], "")
+
+
+def test_a_file_that_nobody_here_has_written_keeps_its_folder(root: Path, spool: Spool, red: Team) -> None:
+    ask(spool, red)
+    (spool.folder / "000001.db").write_bytes(b"of another version")
+    spool.close()
+    assert Shipper(root).ship_once() == 1
+    assert [path.name for path in spool.folder.iterdir() if path.name not in {"lock", "ballast"}] == ["000001.db"]
 
 
 @pytest.mark.spec("F08")

@@ -1,5 +1,4 @@
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -47,7 +46,7 @@ sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from billing.spool.writer import Spool
 from tests.billing.traffic import a_start, a_final, a_progress
-spool = Spool(Path({str(tmp_path)!r}), rotate_bytes=20_000)
+spool = Spool(Path({str(tmp_path)!r}), rotate_bytes=7_000)
 for number in range(200):
     start = a_start()
     spool.start(start)
@@ -109,16 +108,14 @@ def test_files_are_for_their_owner_alone(spool: Spool) -> None:
     assert modes == {
         "lock": 0o600,
         "ballast": 0o600,
-        "000001.db": 0o600,
-        "000001.db-wal": 0o600,
-        "000001.db-shm": 0o600,
+        "000001.jsonl": 0o600,
     }
     assert stat.S_IMODE(spool.folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(spool.root.stat().st_mode) == 0o700
 
 
 @pytest.mark.spec("F08")
-def test_what_sqlite_cannot_hold_is_made_holdable_and_not_lost(spool: Spool) -> None:
+def test_what_json_cannot_hold_is_made_holdable_and_not_lost(spool: Spool) -> None:
     start = a_start(end_user="\ud800 half a pair", model="nul\0model")
     spool.start(start)
     spool.final(a_final(start.id, Counts(2**80, 1, "upstream", "upstream")))
@@ -146,7 +143,7 @@ def test_nothing_is_written_after_close(spool: Spool) -> None:
 
 
 @pytest.mark.spec("F38")
-def test_a_file_that_is_no_database_is_corrupt(spool: Spool) -> None:
+def test_a_file_in_which_nothing_can_be_read_is_corrupt(spool: Spool) -> None:
     spool.start(start := a_start())
     spool.final(a_final(start.id))
     spool.rotate(force=True)
@@ -157,26 +154,65 @@ def test_a_file_that_is_no_database_is_corrupt(spool: Spool) -> None:
 
 
 @pytest.mark.spec("F38")
-def test_a_broken_page_in_the_wal_is_noticed_and_a_torn_end_is_none(tmp_path: Path, spool: Spool) -> None:
+def test_a_broken_line_is_noticed_and_passed_over_and_a_torn_end_is_none(tmp_path: Path, spool: Spool) -> None:
     for _ in range(20):
         spool.start(start := a_start())
         spool.final(a_final(start.id))
-    copies = []
-    for name in ("broken", "torn"):
-        folder = Path(shutil.copytree(spool.folder, tmp_path / name))
-        (path,) = numbered(folder)
-        path.with_name(f"{path.name}-shm").unlink()  # as after a crash of the machine: it is made anew
-        copies.append(path)
-    wal = [path.with_name(f"{path.name}-wal") for path in copies]
-    content = bytearray(wal[0].read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    wal[0].write_bytes(content)
-    wal[1].write_bytes(wal[1].read_bytes()[:-100])
-    broken, torn = map(read, copies)
-    assert broken.damaged
-    assert 0 < len(broken.ended) < 20
-    assert not torn.damaged
-    assert len(torn.ended) == 19
+    (whole,) = numbered(spool.folder)
+    broken, torn = tmp_path / "broken", tmp_path / "torn"
+    lines = whole.read_bytes().split(b"\n")
+    for place in (10, 11):  # an end and the start after it, of which one bit each is another
+        lines[place] = lines[place][:-9] + bytes([lines[place][-9] ^ 1]) + lines[place][-8:]
+    broken.write_bytes(b"\n".join(lines))
+    torn.write_bytes(whole.read_bytes()[:-100])
+    assert (read(broken).damaged, len(read(broken).ended)) == (True, 18)
+    assert (read(torn).damaged, len(read(torn).ended)) == (False, 19)
+
+
+@pytest.mark.spec("F38")
+@pytest.mark.parametrize(("lines", "damaged"), [(slice(2, None), True), (slice(0, 3), False), (slice(0, 0), False)])
+def test_a_file_without_its_first_lines_is_damaged_and_one_without_its_last_ones_is_not(
+    tmp_path: Path, spool: Spool, lines: slice, damaged: bool
+) -> None:
+    for _ in range(5):
+        spool.start(start := a_start())
+        spool.final(a_final(start.id))
+    (whole,) = numbered(spool.folder)
+    cut = tmp_path / "cut"
+    cut.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[lines]))
+    assert read(cut).damaged is damaged
+
+
+@pytest.mark.spec("F25")
+def test_a_line_for_which_there_was_room_in_part_leaves_none_of_it(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.start(start := a_start())
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:40]))
+    with pytest.raises(SpoolFull):
+        spool.start(a_start())
+    monkeypatch.undo()
+    spool.final(a_final(start.id))
+    (path,) = numbered(spool.folder)
+    contents = read(path)
+    assert ([one.start.id for one in contents.ended], contents.damaged, contents.running) == ([start.id], False, {})
+
+
+def test_each_line_is_on_the_disk_itself_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    with closing(Spool(tmp_path / "full", sync="full")) as spool:
+        before = len(synced)
+        spool.start(start := a_start())
+        spool.final(a_final(start.id))
+        assert len(synced) == before + 2
+    synced.clear()
+    with closing(Spool(tmp_path / "normal")) as spool:
+        spool.start(a_start())
+    assert synced == []
 
 
 type Step = tuple[str, int]
@@ -336,7 +372,7 @@ def _fill(path: Path) -> None:
 
 
 def _until_refused(spool: Spool) -> None:
-    """What SQLite has already taken of the disk may still hold a few."""
+    """A page of the disk that is begun may still hold a few."""
     with suppress(SpoolUnavailable):
         for _ in range(1000):
             spool.start(a_start())

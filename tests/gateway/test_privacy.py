@@ -62,7 +62,7 @@ def test_no_text_reaches_the_spool_the_log_refusals_or_the_servers_log(
     assert MARKS[0] in json.dumps([request.body for request in api.engine.requests]).encode()
 
     files = [path for path in api.spool.rglob("*") if path.is_file() and path.name != "ballast"]
-    assert any(path.suffix == ".db-wal" for path in files)
+    assert any(path.suffix == ".jsonl" for path in files)
     assert {path.name: has_canary(path.read_bytes()) for path in files} == {path.name: [] for path in files}
 
     api.rows(len(SCENARIOS))
