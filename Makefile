@@ -44,7 +44,7 @@ check: .venv/.dev ## style, types, walls between the rooms, migrations, settings
 	@$(CHECKED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@$(BIN)/python -m tests.catalogues
 
-bench: .venv/.dev .venv-litellm/.ready ## every benchmark in bench/ but the year, with its calibrator
+bench: .venv/.dev .venv-litellm/.ready ## every benchmark in bench/ but those on ten million rows, each with its calibrator
 	@for name in spool ledger limits budget export start serve gateway latency accounting away litellm; do \
 		echo "== $$name"; $(BIN)/python -m bench.$$name || exit 1; done
 

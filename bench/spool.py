@@ -1,7 +1,7 @@
 """What the spool costs a request, on the event loop: microseconds for each of its writes.
 
-Against: one bare INSERT of a short row into SQLite in WAL mode, in turn with them on the same disk. The files are
-switched as in service, by a second thread. python -m bench.spool [requests]
+Against: one bare INSERT of a short row into SQLite in WAL mode, which the spool would else be made of, in turn with
+them on the same disk. The files are switched as in service, by a second thread. python -m bench.spool [requests]
 """
 
 import sqlite3

@@ -13,6 +13,7 @@ is told, and what stands behind it is read.
 import errno
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -56,11 +57,17 @@ class File:
 
     def append(self, lines: bytes) -> None:
         """All of them or none. Raises OSError."""
-        written = os.write(self._descriptor, lines)
-        if written < len(lines):  # there was room for a part: what comes next must not stand behind half a line
-            os.ftruncate(self._descriptor, self.size)
+        try:
+            self._write(lines)
+        except OSError:
+            with suppress(OSError):  # what comes next must not stand behind half a line
+                os.ftruncate(self._descriptor, self.size)
+            raise
+        self.size += len(lines)
+
+    def _write(self, lines: bytes) -> None:
+        if os.write(self._descriptor, lines) < len(lines):  # there was room for a part
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.size += written
         if self._synced:
             os.fdatasync(self._descriptor)
 

@@ -171,8 +171,13 @@ class Shipper:
                 return shipped
             shipped += self._write(contents.ended)
             refusals.write(contents.refusals)
-            running |= contents.running
-            lasts |= contents.lasts
+            if contents.damaged:
+                # What ran may have ended in lines that are lost, and is for people to find out: the file is put aside.
+                # What ran on stands in the next file.
+                running, lasts = {}, {}
+            else:
+                running |= contents.running
+                lasts |= contents.lasts
             for ended in contents.ended:
                 running.pop(ended.start.id, None)
             read_files.append((path, Contents(contents.process, [], {}, {}, contents.damaged)))

@@ -190,6 +190,30 @@ def test_what_a_process_was_killed_while_it_wrote_is_swept_up_without_an_alarm(
     assert (list(root.iterdir()), caplog.text) == ([], "")
 
 
+@pytest.mark.spec("F38")
+def test_what_may_have_ended_in_a_lost_line_is_not_taken_for_interrupted(root: Path, spool: Spool, red: Team) -> None:
+    before, lost, runs = (a_start(red.pk) for _ in range(3))
+    spool.start(before)
+    spool.rotate(force=True)
+    spool.start(lost)
+    spool.start(runs)
+    for start in (before, lost):
+        spool.final(a_final(start.id))
+    spool.rotate(force=True)
+    spool.close()
+    damaged = numbered(spool.folder)[1]
+    *kept, one, other = damaged.read_bytes().splitlines(keepends=True)
+    good = damaged.read_bytes()
+    damaged.write_bytes(b"".join([*kept, one[::-1], other[::-1]]))
+    assert Shipper(root).ship_once() == 1
+    assert logged() == {runs.id: "interrupted"}
+    aside = damaged.with_suffix(".corrupt")
+    aside.write_bytes(good)  # from a backup
+    aside.rename(damaged)
+    assert Shipper(root).ship_once() == 2
+    assert logged() == {runs.id: "interrupted", before.id: "ok", lost.id: "ok"}
+
+
 def test_a_file_that_nobody_here_has_written_keeps_its_folder(root: Path, spool: Spool, red: Team) -> None:
     ask(spool, red)
     (spool.folder / "000001.db").write_bytes(b"of another version")
