@@ -260,11 +260,14 @@ def compact(path: Path) -> None:
     last = {one[2]: place for place in places if (one := _record(lines[place]))}
     dropped = {*places} - {*last.values()}
     whole = path.with_suffix(UNFINISHED)
-    with open(whole, "wb", opener=_private) as file:
-        file.write(b"\n".join(one for place, one in enumerate(lines) if place not in dropped))
-        file.flush()
-        os.fsync(file.fileno())
-    whole.rename(path)
+    try:
+        with open(whole, "wb", opener=_private) as file:
+            file.write(b"\n".join(one for place, one in enumerate(lines) if place not in dropped))
+            file.flush()
+            os.fsync(file.fileno())
+        whole.rename(path)
+    finally:
+        whole.unlink(missing_ok=True)  # on a full disk, what was written of it holds room that ends of calls need
 
 
 def _private(path: str, flags: int) -> int:

@@ -1,6 +1,7 @@
 """Refused calls: some one by one, all of them in the sums, exactly once; and a flood of them is small."""
 
 import errno
+import os
 import re
 import shutil
 import subprocess
@@ -230,6 +231,22 @@ def test_a_full_disk_refuses_all_the_same(
     spool.rotate(force=True)
     (path,) = spool.closed_files()
     assert len(read(path).refusals) == 1
+
+
+@pytest.mark.spec("F25")
+def test_a_flood_that_cannot_be_made_short_is_whole_and_leaves_nothing_beside_it(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    for _ in range(20_000):
+        spool.refused(a_refusal(at_ms=NOON))
+    spool.rotate(force=True)
+    monkeypatch.setattr(os, "fsync", full)
+    files = spool.closed_files()
+    assert sum(refusal.count for path in files for refusal in read(path).refusals) == 20_000
+    assert list(spool.folder.glob("*.new")) == []
 
 
 @pytest.mark.spec("F25")
