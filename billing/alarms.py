@@ -9,7 +9,7 @@ from pathlib import Path
 
 from billing.ledger.checks import last_check
 from billing.models import DeadLetter
-from billing.spool.folder import ASIDE, folders, is_held, numbered
+from billing.spool.folder import folders, for_people, is_held, numbered
 from billing.spool.shipper import spool_root
 
 LATE = 300.0  # seconds in a spool that are too many
@@ -32,7 +32,7 @@ def spooled(root: Path) -> Spooled:
     oldest = now = time.time()
     aside = 0
     for folder in folders(root):
-        aside += sum(1 for _ in folder.glob(f"*{ASIDE}"))
+        aside += len(for_people(folder))
         files = list(_files(folder))
         sizes += [size for size, _ in files]
         closed = files[:-1] if is_held(folder) else files  # a live process goes on writing into its last one

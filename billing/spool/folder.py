@@ -64,14 +64,22 @@ def put_aside(path: Path) -> None:
         path.rename(path.with_suffix(ASIDE))
 
 
+def for_people(folder: Path) -> list[Path]:
+    """Files that no shipper takes: put aside, or of a version that wrote them otherwise."""
+    return sorted(
+        path
+        for path in folder.glob("*")  # empty where somebody has just removed the folder
+        if path.name not in {LOCK, BALLAST} and path.suffix not in {ENDING, UNFINISHED}
+    )
+
+
 def remove_file(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
 def remove_if_shipped(folder: Path) -> None:
     """Remove a dead process's folder unless something in it still waits for the shipper or for people."""
-    left = [path for path in folder.iterdir() if path.name not in {LOCK, BALLAST} and path.suffix != UNFINISHED]
-    if left:
+    if numbered(folder) or for_people(folder):
         return
     for path in folder.iterdir():
         path.unlink(missing_ok=True)

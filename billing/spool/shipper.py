@@ -26,7 +26,7 @@ from billing.ledger import refusals
 from billing.records import Ended, Final, Start
 from billing.spool import writer as spool
 from billing.spool.file import Contents, interrupted, read
-from billing.spool.folder import ASIDE, folders, hold, numbered, put_aside, remove_file, remove_if_shipped
+from billing.spool.folder import folders, for_people, hold, numbered, put_aside, remove_file, remove_if_shipped
 from billing.spool.writer import Spool
 
 logger = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ def waiting(root: Path) -> Waiting:
     running = 0
     aside: list[Path] = []
     for folder in folders(root):
-        aside += sorted(folder.glob(f"*{ASIDE}"))
+        aside += for_people(folder)
         latest: Contents | None = None
         for path in numbered(folder):
             try:

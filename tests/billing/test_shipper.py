@@ -18,6 +18,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from accounts.models import Team
+from billing.alarms import spooled
 from billing.ledger.auditing import audit
 from billing.models import DeadLetter, UsageDay, UsageRecord
 from billing.spool.folder import folders, numbered
@@ -220,6 +221,8 @@ def test_a_file_that_nobody_here_has_written_keeps_its_folder(root: Path, spool:
     spool.close()
     assert Shipper(root).ship_once() == 1
     assert [path.name for path in spool.folder.iterdir() if path.name not in {"lock", "ballast"}] == ["000001.db"]
+    assert [path.name for path in waiting(root).aside] == ["000001.db"]
+    assert spooled(root).put_aside == 1
 
 
 @pytest.mark.spec("F08")
