@@ -2,8 +2,8 @@
 
 import os
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 _VERSION_7 = 0x7 << 76
@@ -11,8 +11,7 @@ _VARIANT = 0b10 << 62
 _LOW_62 = (1 << 62) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class RequestId:
+class RequestId(NamedTuple):
     """`at_ms`: whole milliseconds since the epoch, the clock's one reading for this request."""
 
     id: UUID

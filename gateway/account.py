@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from accounts.callers import Caller
 from billing.errors import SpoolUnavailable
@@ -37,8 +36,7 @@ PROGRESS_TOKENS = 256
 PROGRESS_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The engine has begun to answer. `ignored` names the request's fields that were kept from it.
 
     `queue_ms` and `connect_ms`: what the call waited for its turn, and then for the head of the engine's answer.

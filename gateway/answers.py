@@ -6,9 +6,8 @@ must change they pass as they came. Most events of a stream are not even parsed:
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from time import time
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from billing.records import Counts
@@ -29,8 +28,7 @@ MESSAGE = frozenset(
 _MODEL = re.compile(rb'(?<!\\)"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 
 
-@dataclass(frozen=True, slots=True)
-class Shaped:
+class Shaped(NamedTuple):
     """An engine's event after its shaping. `data` is None when it holds nothing for callers (usage alone)."""
 
     data: bytes | None

@@ -7,7 +7,8 @@ last of the answer is handed out (`gateway.keeping`).
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from django.conf import settings
 
@@ -44,8 +45,7 @@ LEFT = 499  # the log's status of a call whose caller left before the answer beg
 ELSEWHERE = (Unavailable, EngineFailed, EngineTimeout, TooMany)  # another engine may do better
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
+class Events(NamedTuple):
     """JSON of events that came together. `gateway.answers.said` tells what one adds."""
 
     data: list[bytes]

@@ -9,9 +9,8 @@ in one piece, as many tokens to a byte as its first choice has.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from billing.records import NOTHING, Counts
 from gateway.engines.client import written
@@ -21,8 +20,7 @@ OF_ONE_CHOICE = frozenset({"llamacpp"})  # types of engines whose usage is that 
 MOST_TOKENS = 10_000_000  # of one request; a count above it is not believed
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(NamedTuple):
     """An engine's count that passed for one."""
 
     prompt: int

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from decimal import Decimal
 from threading import Event as Flag
+from typing import NamedTuple
 
 from accounts.callers import Caller
 from billing.ids import RequestId, new_request
@@ -17,8 +18,7 @@ from gateway.meter import Meter
 type Release = Callable[[Counts], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """What a call came to, as its row in the log will say. `price` None: the model had none."""
 
     counts: Counts

@@ -9,9 +9,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
@@ -73,8 +72,7 @@ _PART = re.compile(rb'"[^"]*+"?|[\[{,]')
 _PIECE = re.compile(rb".{1,1000000}+(?:(?<=\\)\\*+.)?", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """What a caller wants, validated. `body` is what an engine may see of it: all but the names in OURS."""
 
     endpoint: str
@@ -125,7 +123,7 @@ def parse_completion(body: Json, dialect: Dialect = OPENAI) -> Ask:
     if "max_completion_tokens" in body:  # the newer name of chat completions
         body.setdefault("max_tokens", body["max_completion_tokens"])
     ask = _ask(body, "completions", Kind.TEXT, dialect)
-    return replace(ask, body={name: value for name, value in ask.body.items() if name != "max_completion_tokens"})
+    return ask._replace(body={name: value for name, value in ask.body.items() if name != "max_completion_tokens"})
 
 
 def parse_embedding(body: Json, dialect: Dialect = OPENAI) -> Ask:

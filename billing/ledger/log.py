@@ -8,7 +8,7 @@ their keys, so that several processes can write at once.
 import json
 import logging
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -136,7 +136,7 @@ def _write_one(ended: Ended) -> int:
         return _insert([row(ended)])
     except REFUSED as error:
         logger.error("a record was refused and set aside", extra={"request_id": str(ended.start.id)})  # noqa: TRY400 - the error quotes the row
-        payload = json.loads(json.dumps(asdict(ended), default=str), object_hook=_holdable)
+        payload = json.loads(json.dumps(_payload(ended), default=str), object_hook=_holdable)
         DeadLetter.objects.get_or_create(
             id=ended.start.id, defaults={"payload": payload, "error": text(str(error), 2000)}
         )
@@ -194,6 +194,16 @@ def _raised(level: Level, anew: sql.Composable) -> sql.Composed:
             for name in level.sums
         ),
     )
+
+
+def _payload(ended: Ended) -> dict[str, Any]:
+    """By names, which outlive the order of the fields."""
+    start, final = ended
+    price = start.price and start.price._asdict()
+    return {
+        "start": start._asdict() | {"price": price},
+        "final": final._asdict() | {"counts": final.counts._asdict()},
+    }
 
 
 def _holdable(record: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ is told, and what stands behind it is read.
 import errno
 import os
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
@@ -234,12 +235,20 @@ def _contents(data: bytes) -> Contents:
         raise SpoolCorrupt("nothing in it can be read")
     return Contents(
         process=process,
-        ended=[Ended(_start(starts[key]), _final(row)) for key, row in finals.items() if key in starts],
-        running={start.id: start for start in (_start(row) for key, row in starts.items() if key not in finals)},
-        lasts={final.id: final for final in (_last(row) for key, row in lasts.items() if key not in finals)},
+        ended=[_ended(UUID(key), starts[key], row) for key, row in finals.items() if key in starts],
+        running={one: _start(one, row) for one, row in _without_end(starts, finals)},
+        lasts={one: _last(one, row) for one, row in _without_end(lasts, finals)},
         damaged=damaged or not process or not finals.keys() <= starts.keys(),
         refusals=[_refusal(row, again.get(number)) for number, row in sorted(refused.items())],
     )
+
+
+def _ended(request: UUID, start: list[Any], final: list[Any]) -> Ended:
+    return Ended(_start(request, start), _final(request, final))
+
+
+def _without_end(rows: dict[str, list[Any]], finals: dict[str, list[Any]]) -> Iterator[tuple[UUID, list[Any]]]:
+    return ((UUID(key), row) for key, row in rows.items() if key not in finals)
 
 
 def _record(one: bytes) -> Any:
@@ -280,22 +289,22 @@ def interrupted(start: Start, last: Final | None) -> Ended:
     return Ended(start, last or nothing)
 
 
-def _start(row: list[Any]) -> Start:
+def _start(request: UUID, row: list[Any]) -> Start:
     """Of the columns of `start_row`."""
     price = UnitPrices(*map(Decimal, row[14:18])) if row[14] is not None else None
-    values: list[Any] = [UUID(row[0]), *row[1:14], price]
-    return Start(*values)
+    values: list[Any] = [*row[1:14], price]
+    return Start(request, *values)
 
 
-def _final(row: list[Any]) -> Final:
+def _final(request: UUID, row: list[Any]) -> Final:
     """Of the columns of `final_row`."""
-    values: list[Any] = [UUID(row[0]), *row[1:5], Counts(*row[5:12]), row[14], row[15], row[12], row[13]]
-    return Final(*values)
+    values: list[Any] = [*row[1:5], Counts(*row[5:12]), row[14], row[15], row[12], row[13]]
+    return Final(request, *values)
 
 
-def _last(row: list[Any]) -> Final:
+def _last(request: UUID, row: list[Any]) -> Final:
     """Of the columns of `progress_row`: what an interrupted request ends with."""
-    return _final([*row, "interrupted", 0])
+    return _final(request, [*row, "interrupted", 0])
 
 
 def _refusal(row: list[Any], count: int | None) -> Refusal:

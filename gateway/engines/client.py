@@ -105,14 +105,17 @@ class Reading:
         self.status = response.status
         self.kind = response.headers.get("content-type", "").lower()
         self.encoding = response.headers.get("content-encoding", "")
-        self._response, self._read = response, response.content.readany
+        self._response, self._content = response, response.content
         self.headers = response.headers
         self._clock = clock
 
     async def piece(self) -> bytes:
         """What came next, as it came; empty at the end."""
+        content = self._content
         try:
-            return await self._clock.wait(self._read())
+            if here := content.read_nowait():  # without the price of a wait
+                return here
+            return b"" if content.at_eof() else await self._clock.wait(content.readany())
         except WIRE as error:
             raise wire_error(error) from error
 

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.errors import EngineTimeout
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
+class Deadlines(NamedTuple):
     """Seconds. `between` counts from event to event: comments and half events are no progress."""
 
     connect: float = 5

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from gateway.engines.clock import Clock
@@ -78,8 +78,7 @@ def version_in(said: object) -> str:
     return said.strip()[:LONGEST_VERSION] if isinstance(said, str) and said.isprintable() else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What an engine is asked. `body` is in OpenAI's form and has neither `model` nor `stream`.
 
     `exact`: a running count of the tokens is wanted with every event, from an engine that can.

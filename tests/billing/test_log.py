@@ -65,7 +65,7 @@ def lived(request: pytest.FixtureRequest, paris: Team, blue: Team, alice: User, 
             chance=chance, keys=keys,
         )  # fmt: skip
         ledger.write(
-            [replace(one, start=replace(one.start, member_id=chance.choice([None, alice.pk, bob.pk]))) for one in made]
+            [one._replace(start=one.start._replace(member_id=chance.choice([None, alice.pk, bob.pk]))) for one in made]
         )
 
     traffic(paris, 130, date(2026, 10, 15), date(2026, 11, 24))

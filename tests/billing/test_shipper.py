@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -237,7 +236,7 @@ def test_a_record_that_the_log_refuses_holds_up_nothing(root: Path, spool: Spool
     spool.start(huge := a_start(red.pk))
     spool.final(a_final(huge.id, counts(2**63 - 1, 1)))
     spool.start(odd := a_start(red.pk))
-    spool.final(replace(a_final(odd.id), status=70_000))
+    spool.final(a_final(odd.id)._replace(status=70_000))
     spool.start(wordy := a_start(red.pk, key_name="k" * 300, model="nul\0" + "é" * 300, end_user="u" * 9000))
     spool.final(a_final(wordy.id))
     good.append(wordy.id)

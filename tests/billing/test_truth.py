@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -70,7 +70,7 @@ MADE = st.fixed_dictionaries(
         "corrected": st.sampled_from([None, None, None, 0, 7]),
     }
 )
-SECOND_PRICE = replace(PRICE, input=Decimal("7.77"), output=Decimal("0.000001"))
+SECOND_PRICE = PRICE._replace(input=Decimal("7.77"), output=Decimal("0.000001"))
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Life:
         ended = call(
             self.team, used, at=begin + timedelta(minutes=one["minute"]), model=one["model"], price=price, **who
         )
-        return replace(ended, final=replace(ended.final, outcome=one["outcome"]))
+        return ended._replace(final=ended.final._replace(outcome=one["outcome"]))
 
 
 def told_by_the_log(team: Team, period: Period) -> Sums:

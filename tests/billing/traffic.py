@@ -2,7 +2,6 @@
 
 import random
 import time
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -43,7 +42,7 @@ def ended(team_id: int, used: Counts | None = None, *, outcome: str = "ok", **ch
 
 def timed(team_id: int, *, ttft_ms: int | None, duration_ms: int, **changed: object) -> Ended:
     made = ended(team_id, **changed)  # type: ignore[arg-type]
-    return replace(made, final=replace(made.final, ttft_ms=ttft_ms, duration_ms=duration_ms))
+    return made._replace(final=made.final._replace(ttft_ms=ttft_ms, duration_ms=duration_ms))
 
 
 def a_refusal(team_id: int = 1, *, at_ms: int | None = None, **changed: object) -> Refusal:

@@ -1,7 +1,6 @@
 """Usage and costs by OpenAI's addresses, read with an admin key: of a team or the platform, and by OpenAI's client."""
 
 import random
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -67,7 +66,7 @@ def traffic(api: Api, red: Team, blue: Team) -> list[UsageRecord]:
     keys = [make_key(red).key.pk for _ in range(2)]
     for team in (red, blue):
         made = random_traffic(team.pk, 120, begin=NOVEMBER - DAY, end=NOVEMBER + 24 * DAY, chance=chance, keys=keys)
-        ledger.write([replace(one, start=replace(one.start, member_id=chance.choice([None, 5]))) for one in made])
+        ledger.write([one._replace(start=one.start._replace(member_id=chance.choice([None, 5]))) for one in made])
     used = Counts(700, 0, "upstream", "none")
     ledger.write(
         [ended(red.pk, used, endpoint="embeddings", model="bge", at_ms=milliseconds(NOVEMBER + DAY), price=PRICE)]

@@ -299,7 +299,7 @@ def logged(team: Team, at: datetime, tokens: int, *, duration_ms: int = 340, **c
     ensure_partitions({at.date()})
     start = a_start(team.pk, at_ms=milliseconds(at), **changed)
     final = a_final(start.id, Counts(tokens, 0, "upstream", "upstream"))
-    final = type(final)(**{**{name: getattr(final, name) for name in final.__slots__}, "duration_ms": duration_ms})
+    final = final._replace(duration_ms=duration_ms)
     assert write([Ended(start, final)]) == 1
 
 
