@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from itertools import pairwise
+from typing import Any, LiteralString
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -113,16 +114,24 @@ def records(question: Question) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, portion.splitlines())
 
 
+# What was made outside the period and booked in it, named as its index has it.
+LATE, ADJUSTMENTS = "log.booked_at > log.at", "log.corrects IS NOT NULL"
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """When the requests of a portion were made: from `begin` on, if there is one, and before `end`, if there is one."""
+    """When the requests of a portion were made: from `begin` on, if there is one, and before `end`, if there is one.
+
+    `only`: which of them, in SQL.
+    """
 
     begin: datetime | None
     end: datetime | None
+    only: LiteralString = "true"
 
 
 def _parts(question: Question) -> list[Part]:
-    """All of time in order. What was made outside the period and booked in it is late, or an adjustment: few.
+    """All of time in order. What was made outside the period and booked in it is late, or an adjustment.
 
     The roll-ups say how many rows a quarter of an hour has; a quarter with very many is cut evenly.
     """
@@ -138,7 +147,20 @@ def _parts(question: Question) -> list[Part]:
         held += requests // pieces
     edges = [edge for edge in dict.fromkeys(edges) if edge < end]
     inside = [Part(edge, until) for edge, until in zip(edges, [*edges[1:], end], strict=True)]
-    return [Part(None, begin), *inside, Part(end, None)]
+    late, adjustments = Part(None, begin, LATE), Part(end, None, ADJUSTMENTS)
+    return [*_portions(question, late), *inside, *_portions(question, adjustments)]
+
+
+def _portions(question: Question, part: Part) -> list[Part]:
+    """Of what no roll-up counts by the time at which it was made: mostly few, many where a spool was kept for long."""
+    statement = sql.SQL(
+        "SELECT at FROM (SELECT log.at, row_number() OVER (ORDER BY log.at, log.id) AS number FROM billing_usage log"
+        " WHERE {} AND {} AND {}) found WHERE number % {} = 0 ORDER BY number"
+    ).format(conditions(question), booked_within(question), _made(part), sql.Literal(PORTION))
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        edges = list(dict.fromkeys(at for (at,) in cursor.fetchall()))
+    return [Part(begin, end, part.only) for begin, end in pairwise([part.begin, *edges, part.end])]
 
 
 def _copied(question: Question, form: Form, part: Part) -> bytes:
@@ -163,12 +185,12 @@ def _speak_times_of(zone: str, cursor: CursorWrapper) -> None:
 
 
 def _made(part: Part) -> sql.Composed:
-    """What lies outside the period is named as its index has it."""
-    if part.begin is None:
-        return sql.SQL("log.at < {} AND log.booked_at > log.at").format(sql.Literal(part.end))
-    if part.end is None:
-        return sql.SQL("log.at >= {} AND log.corrects IS NOT NULL").format(sql.Literal(part.begin))
-    return sql.SQL("log.at >= {} AND log.at < {}").format(sql.Literal(part.begin), sql.Literal(part.end))
+    asked = [sql.SQL(part.only).format()]
+    if part.begin is not None:
+        asked.append(sql.SQL("log.at >= {}").format(sql.Literal(part.begin)))
+    if part.end is not None:
+        asked.append(sql.SQL("log.at < {}").format(sql.Literal(part.end)))
+    return sql.SQL(" AND ").join(asked)
 
 
 def _head(form: Form) -> bytes:

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts.models import Team, User
 from billing.ledger import log as ledger
+from billing.ledger.months import close_month
 from billing.log import files as log_files
 from billing.log.files import FIELDS, Form, lines, records
 from billing.usage.exports import text_of_cell
@@ -111,6 +112,24 @@ def test_a_quarter_of_an_hour_with_very_many_is_cut_too(red: Team, monkeypatch: 
     pieces = [piece for piece in lines(of(red, begin.date(), begin.date()), Form.NDJSON) if piece]
     assert sum(piece.count(b"\n") for piece in pieces) == 100
     assert max(piece.count(b"\n") for piece in pieces) <= 12
+
+
+@pytest.mark.spec("U3")
+def test_very_many_that_came_after_their_month_was_closed_are_cut_too(
+    red: Team, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = datetime(2026, 9, 3, 10, 0, tzinfo=UTC)
+    close_month(team=red, month=begin.date(), by=alice)
+    october = of(red, date(2026, 10, 1), date(2026, 10, 31))
+    late = [ended(red.pk, at_ms=milliseconds(begin + timedelta(seconds=place // 2))) for place in range(100)]
+    ledger.write([*late, ended(red.pk, at_ms=milliseconds(begin + timedelta(days=40)))])
+    whole = list(records(october))
+    in_order = sorted(late, key=lambda one: (one.start.at_ms, one.start.id))
+    assert [line["request_id"] for line in whole[:-1]] == [str(one.start.id) for one in in_order]
+    monkeypatch.setattr(log_files, "PORTION", 10)
+    pieces = [piece for piece in lines(october, Form.NDJSON) if piece]
+    assert max(piece.count(b"\n") for piece in pieces) <= 12
+    assert [json.loads(line) for line in b"".join(pieces).splitlines()] == whole
 
 
 @pytest.mark.django_db
