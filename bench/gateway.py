@@ -3,9 +3,10 @@
     python -m bench.gateway [rounds] [requests] [streams]
 
 The engine answers at once; a stream is 100 chunks. Relay and gateway take turns, on daphne, on uvicorn with h11, and
-on uvicorn with httptools, which makes the relay so cheap that the ratio has no bar there. Each ratio is one round's,
-and what is told is their middle and their range. CPU time is the server process's own (user and system), so that a busy
-machine shows less in it than in the requests a second. `rewritten`: the public id is not the engine's own.
+on uvicorn with httptools, which makes the relay so cheap that the ratio has no bar there: what a relay on httpx takes
+on the same server is told beside it. Each ratio is one round's, and what is told is their middle and their range. CPU
+time is the server process's own (user and system), so that a busy machine shows less in it than in the requests a
+second. `rewritten`: the public id is not the engine's own.
 """
 
 import sys
@@ -29,6 +30,12 @@ def main(rounds: int, requests: int, streams: int) -> None:
                     own_most, rewritten_most = (OWN, REWRITTEN) if server != SERVERS[1] else (None, None)
                     tell(f"{what} on {server}, own id", [(base, found) for base, found, _ in turns], own_most)
                     tell(f"{what} on {server}, rewritten", [(base, found) for base, _, found in turns], rewritten_most)
+        with relay("uvicorn", url, "bench.relay_httpx") as on_httpx, gateway("uvicorn", installed) as (own, _):
+            for what, number, stream in (("request", requests, False), ("stream of 100 chunks", streams, True)):
+                pairs = [
+                    (on_httpx.measure(number, stream=stream), own.measure(number, stream=stream)) for _ in range(rounds)
+                ]
+                tell(f"{what} on uvicorn, against a relay on httpx", pairs, None)
 
 
 def tell(what: str, turns: list[tuple[Measured, Measured]], most: float | None) -> None:

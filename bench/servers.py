@@ -79,9 +79,9 @@ def gateway(server: str, installed: Installation, module: str = "console.asgi") 
 
 
 @contextmanager
-def relay(server: str, engine: str) -> Iterator[Target]:
+def relay(server: str, engine: str, module: str = "bench.relay") -> Iterator[Target]:
     port = free_port()
-    with child(*_words(server, port, "bench.relay"), port=port, ENGINE=engine) as started:
+    with child(*_words(server, port, module), port=port, ENGINE=engine) as started:
         yield started.target(port, "none", MODEL)
 
 
