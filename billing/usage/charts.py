@@ -6,9 +6,9 @@ heights are px. All places are text, ready for an attribute, so that no locale c
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import floor, log10
 
 from billing.usage.marks import OTHERS, told_apart
+from billing.usage.plots.scales import steps
 
 HEIGHT = 200  # px of the plot
 TOP = 16  # px above it, for the uppermost label
@@ -125,7 +125,7 @@ def stacked(
     """
     shown = merged(series, other)
     sums = [sum(one.numbers[place] for one in shown) for place in range(len(columns))]
-    scale = _scale(max([*sums, *before], default=0), whole=whole)
+    scale = steps(max([*sums, *before], default=0), whole=whole)
     highest = scale[-1]
     stacks, below = [], [0.0] * len(columns)
     for one, mark in zip(shown, _marks(shown), strict=True):
@@ -199,17 +199,6 @@ def spark(numbers: Sequence[float]) -> Spark:
         for place, number in enumerate(numbers)
     ]
     return Spark(f"M{'L'.join(points)}", f"M{points[-1]}h0", flat=False)
-
-
-def _scale(highest: float, *, whole: bool) -> list[float]:
-    """Round numbers from 0 to one that is not below the highest, with two to four steps."""
-    if highest <= 0:
-        return [0.0, 1.0]
-    size = 10.0 ** floor(log10(highest))
-    step = next(step for step in (0.25, 0.5, 1, 2.5, 5) if highest / (step * size) <= 4) * size
-    step = max(step, 1) if whole else step
-    steps = -(-highest // step)
-    return [step * number for number in range(int(steps) + 1)]
 
 
 def _line(value: float, highest: float, label: str) -> Line:
