@@ -27,6 +27,7 @@ from billing.models.budgets import (
 from billing.models.checks import LedgerCheck
 from billing.models.limits import KeyLimit, MemberLimit, TeamTier, Tier
 from billing.models.log import ENDED_WELL, DeadLetter, Origin, Outcome, Source, UsageRecord
+from billing.models.marks import SeriesMark
 from billing.models.months import TeamBooks, ThinMonth
 from billing.models.prices import Price
 from billing.models.refusals import Refusal, RefusedQuarter
@@ -69,6 +70,7 @@ __all__ = [
     "Reservation",
     "RollUp",
     "Rule",
+    "SeriesMark",
     "Severity",
     "Source",
     "SpoolMark",

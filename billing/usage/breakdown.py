@@ -15,6 +15,7 @@ from billing.usage.axis_captions import day_said
 from billing.usage.buckets import Moment
 from billing.usage.figures import changed
 from billing.usage.links import Links
+from billing.usage.marks import OTHERS
 from billing.usage.questions import Group, Metric
 from billing.usage.reports import Report, Series, amount
 from billing.usage.sums import NONE, Latency, Sums
@@ -60,7 +61,7 @@ class Row:
     label: str
     href: str = ""
     log: str = ""
-    hue: int = 0
+    mark: int = OTHERS
     width: str = ""
     part: str = ""
     tokens: str = ""
@@ -145,8 +146,8 @@ def sorted_series(report: Report) -> list[Series]:
     return [*named, *(one for one in report.series if one.others)]
 
 
-def rows(report: Report, links: Links, hues: dict[str, int]) -> list[Row]:
-    return [_row(report, one, links, hues) for one in sorted_series(report)]
+def rows(report: Report, links: Links, marks: dict[str, int]) -> list[Row]:
+    return [_row(report, one, links, marks) for one in sorted_series(report)]
 
 
 def whole(report: Report, links: Links) -> Row:
@@ -156,7 +157,7 @@ def whole(report: Report, links: Links) -> Row:
     return _worded(report, _("Total"), total, report.before, report.latency, part=part, log=links.log())
 
 
-def _row(report: Report, one: Series, links: Links, hues: dict[str, int]) -> Row:
+def _row(report: Report, one: Series, links: Links, marks: dict[str, int]) -> Row:
     entire = amount(report.total, report.metric)
     share = amount(one.total, report.metric) / entire if entire else 0.0
     told = {} if one.others or report.group == Group.TOKENS else {FILTERS[report.group]: one.key}
@@ -168,7 +169,7 @@ def _row(report: Report, one: Series, links: Links, hues: dict[str, int]) -> Row
         one.latency,
         href=links.narrowed(**told) if told else "",
         log=links.log(**told) if told else "",
-        hue=hues.get(one.key, 0) or 8,
+        mark=marks.get(one.key, OTHERS),
         width=f"{max(0.0, min(1.0, share)) * 100:.1f}%",
         part=numbers.percent(share) if one.known else "",
         last=_last(one.last, report),

@@ -4,15 +4,15 @@ Bars, text and strokes keep their size at any width, because nothing is scaled: 
 heights are px. All places are text, ready for an attribute, so that no locale can put a comma into them.
 """
 
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import floor, log10
+
+from billing.usage.marks import OTHERS, told_apart
+from billing.usage.plots.scales import steps
 
 HEIGHT = 200  # px of the plot
 TOP = 16  # px above it, for the uppermost label
-SHOWN = 7  # series with a hue of their own
-OTHER = 8  # the hue of the rest
+SHOWN = 7  # series with a mark of their own
 GAP = 0.09  # of a column, on each side of its bar
 
 
@@ -32,10 +32,10 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """One series: its name, its pattern (`url(#qN)`) and its bars."""
+    """One series: its name, its mark (`url(#qN)`) and its bars."""
 
     name: str
-    hue: int
+    mark: int
     bars: tuple[Bar, ...]
 
     @property
@@ -98,15 +98,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """One series: what it is called, what its colour goes by, and a number for each column.
+    """One series: what it is called, what it is known by (nothing: it is the rest), and a number for each column.
 
-    `hue`: the one it should have, where the colours of its kind are chosen; 0: its key decides.
+    `turn` decides its mark, as `billing.usage.marks` says.
     """
 
     name: str
     key: str
     numbers: tuple[float, ...]
-    hue: int = 0
+    turn: int = 0
 
 
 def stacked(
@@ -125,10 +125,10 @@ def stacked(
     """
     shown = merged(series, other)
     sums = [sum(one.numbers[place] for one in shown) for place in range(len(columns))]
-    scale = _scale(max([*sums, *before], default=0), whole=whole)
+    scale = steps(max([*sums, *before], default=0), whole=whole)
     highest = scale[-1]
     stacks, below = [], [0.0] * len(columns)
-    for one, hue in zip(shown, _hues_of(shown), strict=True):
+    for one, mark in zip(shown, _marks(shown), strict=True):
         bars = []
         for place, number in enumerate(one.numbers):
             if number > 0:
@@ -136,7 +136,7 @@ def stacked(
                     _bar(place, len(columns), below[place], number, highest, f"{columns[place].title} · {one.name}")
                 )
                 below[place] += number
-        stacks.append(Stack(one.name, hue, tuple(bars)))
+        stacks.append(Stack(one.name, mark, tuple(bars)))
     return Chart(
         height=TOP + HEIGHT + 24,
         top=TOP,
@@ -170,37 +170,9 @@ def merged(series: Sequence[Values], other: str) -> list[Values]:
     return [*series[:SHOWN], Values(other, "", together)]
 
 
-def hues(keys: Iterable[str], wanted: Iterable[int] = ()) -> list[int]:
-    """A hue for each key: its own wherever it appears, or the next free one where two would share it.
-
-    Who comes first by name keeps the shared one, so that an order by size does not move colours.
-    """
-    keys = list(keys)
-    own = dict(zip(keys, wanted, strict=False))
-    taken: dict[str, int] = {}
-    for key in sorted(set(keys), key=lambda key: (not own.get(key), key)):
-        if key:
-            first = (own.get(key) or zlib.crc32(key.encode()) % SHOWN + 1) - 1
-            free = [hue for step in range(SHOWN) if (hue := (first + step) % SHOWN + 1) not in taken.values()]
-            taken[key] = free[0]
-    return [taken.get(key, OTHER) for key in keys]
-
-
-def preferred(keys: Iterable[str]) -> dict[str, int]:
-    """The hue of each of all the keys that may come up together, of which a chart may draw any few.
-
-    As long as there are no more than hues, no two share one, whichever of them are drawn.
-    """
-    found: dict[str, int] = {}
-    for key in sorted(set(keys) - {""}):
-        own = zlib.crc32(key.encode()) % SHOWN
-        free = [hue for step in range(SHOWN) if (hue := (own + step) % SHOWN + 1) not in found.values()]
-        found[key] = free[0] if free else own + 1
-    return found
-
-
-def _hues_of(series: Sequence[Values]) -> list[int]:
-    return hues((one.key for one in series), [one.hue for one in series])
+def _marks(series: Sequence[Values]) -> list[int]:
+    found = told_apart({one.key: one.turn for one in series if one.key})
+    return [found.get(one.key, OTHERS) for one in series]
 
 
 def _outline(numbers: Sequence[float], highest: float) -> str:
@@ -227,17 +199,6 @@ def spark(numbers: Sequence[float]) -> Spark:
         for place, number in enumerate(numbers)
     ]
     return Spark(f"M{'L'.join(points)}", f"M{points[-1]}h0", flat=False)
-
-
-def _scale(highest: float, *, whole: bool) -> list[float]:
-    """Round numbers from 0 to one that is not below the highest, with two to four steps."""
-    if highest <= 0:
-        return [0.0, 1.0]
-    size = 10.0 ** floor(log10(highest))
-    step = next(step for step in (0.25, 0.5, 1, 2.5, 5) if highest / (step * size) <= 4) * size
-    step = max(step, 1) if whole else step
-    steps = -(-highest // step)
-    return [step * number for number in range(int(steps) + 1)]
 
 
 def _line(value: float, highest: float, label: str) -> Line:

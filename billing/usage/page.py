@@ -16,21 +16,12 @@ from billing.usage.empty import first_day, why_empty
 from billing.usage.figures import Figure, figures
 from billing.usage.forms import UsageForm
 from billing.usage.links import Links
+from billing.usage.marking import turns
 from billing.usage.periods import DAY
 from billing.usage.questions import Group, Metric, Question
 from billing.usage.reports import Report, amount, others, usage
 from billing.usage.sections.page import budgets
 from billing.usage.sections.refused import refused
-
-# Where the colours of a kind are chosen. Models, keys, people and teams have those that their names decide.
-HUES = {
-    Group.ORIGIN: {"api": 1, "chat": 2},
-    Group.TOKENS: {"input": 1, "cached": 5, "output": 4, "reasoning": 6},
-    Group.OUTCOME: {
-        "ok": 1, "stopped": 2, "client_gone": 4, "upstream_error": 3, "upstream_timeout": 7, "bad_upstream": 6,
-        "interrupted": 5,
-    },
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +29,16 @@ class Legend:
     """An entry of the legend; a press on it filters by what it stands for."""
 
     name: str
-    hue: int
+    mark: int
     href: str
 
 
 def context(form: UsageForm, question: Question, links: Links, *, now: datetime) -> dict[str, Any]:
     report = usage(question, now=now, whole=False)
-    offers = filters.offers(question)
-    shown = _drawn(report, _hues(question.group, offers))
+    shown = _drawn(report)
     columns = axis_captions.columns(question, report.moments, now=now)
     chart = _chart(report, columns, shown, links)
-    hues = {one.key: stack.hue for one, stack in zip(shown, chart.stacks, strict=True) if one.key}
+    marks = {one.key: stack.mark for one, stack in zip(shown, chart.stacks, strict=True) if one.key}
     return {
         "form": form,
         "budgets": budgets(question, now=now)[:1],
@@ -58,7 +48,7 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "lead": captions.lead(report, last_check()),
         "unlike": _unlike(report),
         "chips": filters.chips(question, links),
-        "offers": offers,
+        "offers": filters.offers(question),
         "filters_said": filters.in_words(question),
         "kept": _kept(links),
         "empty": why_empty(report, links),
@@ -74,23 +64,18 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "by_type": question.group == Group.TOKENS,
         "heads": breakdown.heads(report, links),
         "labels": breakdown.labels_of(report),
-        "rows": breakdown.rows(report, links, hues),
+        "rows": breakdown.rows(report, links, marks),
         "whole": breakdown.whole(report, links),
     }
 
 
-def _hues(group: Group, offers: list[filters.Offer]) -> dict[str, int]:
-    """Of all that the page may show, so that a series keeps its colour when others are filtered away."""
-    of_group = [offer for offer in offers if filters.GROUPS[offer.name] == group]
-    return HUES.get(group) or charts.preferred(option.value for offer in of_group for option in offer.options)
-
-
-def _drawn(report: Report, hues: dict[str, int]) -> list[charts.Values]:
+def _drawn(report: Report) -> list[charts.Values]:
     """The series that have something of what is measured, most first, and what all the others come to."""
-    metric = report.metric
+    metric, question = report.metric, report.question
     first = [one for one in report.series[: charts.SHOWN] if not one.others and amount(one.total, metric)]
+    given = turns(question.scope.team, question.group, [one.key for one in first])
     drawn = [
-        charts.Values(one.label, one.key, tuple(amount(sums, metric) for sums in one.buckets), hues.get(one.key, 0))
+        charts.Values(one.label, one.key, tuple(amount(sums, metric) for sums in one.buckets), given.get(one.key, 0))
         for one in first
     ]
     if len(first) == sum(1 for one in report.series if amount(one.total, metric)):
@@ -139,7 +124,7 @@ def _narrower(moment: Moment, end: Moment, links: Links) -> str:
 
 def _legend(one: charts.Values, stack: charts.Stack, report: Report, links: Links) -> Legend:
     kind = breakdown.FILTERS.get(report.group)
-    return Legend(one.name, stack.hue, links.narrowed(**{kind: one.key}) if kind and one.key else "")
+    return Legend(one.name, stack.mark, links.narrowed(**{kind: one.key}) if kind and one.key else "")
 
 
 def _numbers(

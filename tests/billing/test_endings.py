@@ -218,7 +218,7 @@ def test_tables_show_what_was_let_in_beside_what_was_not(red: Team) -> None:
         ("engine too slow", "1", "20%", "↑ 1", ""),
         ("stopped", "1", "20%", "↑ 1", "no error"),
     ]
-    assert [stack.hue for stack in failed.plot.stacks] == [line.hue for line in failed.lines]
+    assert [stack.mark for stack in failed.plot.stacks] == [line.mark for line in failed.lines]
     refused = shown_refusals(kept_out, ended_.requests, question, named, here)
     assert refused.heading == "2 calls were refused, 5 were let in; most often: a limit"
     assert refused.table.rows[1].said == "Mon, Nov 2: Let in 5, a limit 2"

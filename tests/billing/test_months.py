@@ -1,12 +1,10 @@
 """Months that are closed, and months that leave the log."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
-import psycopg
 import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
@@ -34,8 +32,8 @@ from billing.models import (
 from billing.records import Ended
 from billing.usage.periods import Period
 from billing.usage.questions import Question, Scope
-from console.listen import direct_address
 from tests.billing.asking import report_of
+from tests.billing.sessions import beside, wait_until_one_waits
 from tests.billing.traffic import ended, milliseconds
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -140,30 +138,6 @@ def test_the_command_closes_and_opens(paris: Team, capsys: pytest.CaptureFixture
     ):
         with pytest.raises(CommandError, match=problem):
             call_command("close_month", **options)
-
-
-def beside(work: Callable[[], object]) -> threading.Thread:
-    """Runs it in a thread with a connection of its own."""
-
-    def run() -> None:
-        try:
-            work()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
-
-
-def wait_until_one_waits() -> int:
-    """Until a session waits for a lock; returns its process id. A transaction would see one moment for ever."""
-    with psycopg.connect(**direct_address()) as beside_all:
-        while True:
-            beside_all.rollback()
-            found = beside_all.execute("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()
-            if found:
-                return int(found[0])
 
 
 @pytest.mark.django_db(transaction=True)

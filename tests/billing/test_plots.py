@@ -35,6 +35,21 @@ def test_a_scale_has_two_to_four_round_steps_and_none_is_below_the_highest(highe
     assert steps(highest) == scale
 
 
+@pytest.mark.parametrize(
+    ("highest", "scale"),
+    [
+        (1, [0, 1]),
+        (3, [0, 1, 2, 3]),
+        (5, [0, 2, 4, 6]),
+        (10, [0, 5, 10]),
+        (11, [0, 5, 10, 15]),
+        (70, [0, 25, 50, 75]),
+    ],
+)
+def test_a_scale_of_counts_has_no_fractions(highest: int, scale: list[int]) -> None:
+    assert steps(highest, whole=True) == scale
+
+
 @given(st.floats(1e-6, 1e15))
 def test_every_number_fits_its_scale(highest: float) -> None:
     scale = steps(highest)

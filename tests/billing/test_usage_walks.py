@@ -21,7 +21,7 @@ from billing.ledger import log as ledger
 from billing.ledger import refusals
 from billing.usage import captions
 from billing.usage.buckets import moments
-from billing.usage.charts import Column, Values, hues, stacked
+from billing.usage.charts import Column, Values, stacked
 from billing.usage.forms import UsageForm
 from billing.usage.periods import Period
 from billing.usage.questions import Bucket, Compared, Group, Metric, Question, Scope, address
@@ -343,30 +343,6 @@ def test_whole_numbers_are_written_as_django_writes_them(language: str) -> None:
     with translation.override(language):
         for number in (0, 7, 999, 1000, 12_345, 1_234_567, -1_234, 10**12):
             assert numbers.whole(number) == formats.number_format(number)
-
-
-def test_colours_stay_when_the_order_changes_and_chosen_ones_are_kept() -> None:
-    names = ["llama", "qwen", "mistral", "gemma", "phi"]
-    by_name = dict(zip(names, hues(names), strict=True))
-    assert dict(zip(names[::-1], hues(names[::-1]), strict=True)) == by_name
-    assert len(set(by_name.values())) == len(names)
-    assert hues(["ok", "llama"], [1, 0])[0] == 1
-    assert hues(["a", ""])[1] == 8
-
-
-def test_a_series_keeps_its_colour_when_others_are_filtered_away(client: Client, alice: User, red: Team) -> None:
-    names = ["llama3.3:70b", "qwen3:32b", "gpt-oss:120b", "gemma3:27b", "phi4", "mistral", "deepseek"]
-    ledger.write([ended(red.pk, counts(1000 - place, 1), model=name) for place, name in enumerate(names)])
-    client.force_login(alice)
-    place = reverse("billing:usage", args=[red.slug])
-
-    def colours(html: str) -> dict[str, str]:
-        return {name: hue for hue, name in re.findall(r'url\(#q(\d)\)"/></svg> ([^<]+)</a></li>', html)}
-
-    of_all = colours(page(client, place))
-    assert sorted(of_all) == sorted(names)
-    assert len(set(of_all.values())) == 7
-    assert {name: colours(page(client, f"{place}?model={name}"))[name] for name in names} == of_all
 
 
 def test_days_before_the_first_usage_are_not_passed_off_as_days_without(client: Client, alice: User, red: Team) -> None:

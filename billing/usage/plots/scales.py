@@ -14,13 +14,16 @@ class Mark:
     label: str
 
 
-def steps(highest: float) -> list[float]:
-    """From 0 to a round number that is not below the highest, in two to four steps."""
+def steps(highest: float, *, whole: bool = False) -> list[float]:
+    """From 0 to a round number that is not below the highest, in two to four steps; `whole`: without fractions, in
+    which one step may be enough.
+    """
     if highest <= 0:
         return [0.0, 1.0]
-    size = 10.0 ** floor(log10(highest))
-    step = next(step for step in (0.25, 0.5, 1, 2.5, 5) if highest / (step * size) <= 4) * size
-    return [step * number for number in range(int(-(-highest // step)) + 1)]
+    few = whole and highest <= 10
+    size = 1 if few else 10.0 ** floor(log10(highest))
+    step = next(step for step in ((1, 2, 5) if few else (0.25, 0.5, 1, 2.5, 5)) if highest / (step * size) <= 4) * size
+    return [float(step * number) for number in range(int(-(-highest // step)) + 1)]
 
 
 def percent(part: float) -> str:

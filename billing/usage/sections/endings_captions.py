@@ -13,11 +13,13 @@ from billing.numbers import compact, locale, percent, whole
 from billing.usage.axis_captions import each, first_head
 from billing.usage.charts import Chart, Column, Values, stacked
 from billing.usage.data_tables import DataTable, table, written
+from billing.usage.marking import CHOSEN, turn_of_refusal
 from billing.usage.names import key_labels
-from billing.usage.questions import Bucket, Question
+from billing.usage.questions import Bucket, Group, Question
 from billing.usage.sections.endings import Ending, Endings, Refusals, Refused
 from billing.usage.sections.refusal_captions import why_refused
 
+OUTCOMES = CHOSEN[Group.OUTCOME]
 SHOWN_KEYS = 5  # whose calls were refused
 LEAST_POINTS = 0.05
 
@@ -25,7 +27,7 @@ LEAST_POINTS = 0.05
 @dataclass(frozen=True, slots=True)
 class Line:
     """One outcome or reason: how often, and how that has changed. `value` is what filters for it, empty for none;
-    `hue` that of its bars, 0 without.
+    `mark` that of its bars, 0 without.
     """
 
     label: str
@@ -34,7 +36,7 @@ class Line:
     count: str
     part: str
     change: str
-    hue: int
+    mark: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,11 @@ class ShownEndings:
 
 def shown_endings(found: Endings, question: Question, columns: Sequence[Column], running: int | None) -> ShownEndings:
     """`running` is the place of the column that is not over yet."""
-    series = [Values(outcome_label(one.outcome), one.outcome, one.columns) for one in found.endings if one.count]
+    series = [
+        Values(outcome_label(one.outcome), one.outcome, one.columns, OUTCOMES.get(one.outcome, 0))
+        for one in found.endings
+        if one.count
+    ]
     plot = _stacks(columns, series, running)
     return ShownEndings(
         heading=endings_heading(found),
@@ -58,7 +64,7 @@ def shown_endings(found: Endings, question: Question, columns: Sequence[Column],
         + (_hatched(question.bucket) if running is not None else ""),
         plot=plot,
         table=_table(question, columns, Values(_("Requests"), "", found.requests), series),
-        lines=tuple(_ending_line(one, sum(found.requests), _hues(series, plot)) for one in found.endings),
+        lines=tuple(_ending_line(one, sum(found.requests), _marks(series, plot)) for one in found.endings),
         compared=found.requests_before is not None,
     )
 
@@ -98,7 +104,9 @@ def shown_refusals(
 ) -> ShownRefusals:
     """Beside `used`, what was let in for each column."""
     series = [
-        Values(why_refused(one.code, one.reason), _reason_key(one), one.columns) for one in found.refused if one.count
+        Values(why_refused(one.code, one.reason), _reason_key(one), one.columns, turn_of_refusal(one.code, one.reason))
+        for one in found.refused
+        if one.count
     ]
     plot = _stacks(columns, series, running)
     return ShownRefusals(
@@ -108,7 +116,7 @@ def shown_refusals(
         + (_hatched(question.bucket) if running is not None else ""),
         plot=plot,
         table=_table(question, columns, Values(_("Let in"), "", tuple(used)), series),
-        lines=tuple(_refused_line(one, found.count, _hues(series, plot)) for one in found.refused),
+        lines=tuple(_refused_line(one, found.count, _marks(series, plot)) for one in found.refused),
         keys=_keys(found, question.scope.team),
         compared=any(one.before is not None for one in found.refused),
     )
@@ -156,14 +164,14 @@ def _points(difference: float) -> str:
     return _("%s points less than before") % number
 
 
-def _hues(series: Sequence[Values], plot: Chart) -> dict[str, int]:
-    """By key, as they are drawn; those that share the last stack share its hue."""
-    last = plot.stacks[-1].hue if plot.stacks else 0
-    own = [stack.hue for stack in plot.stacks]
+def _marks(series: Sequence[Values], plot: Chart) -> dict[str, int]:
+    """By key, as they are drawn; those that share the last stack share its mark."""
+    last = plot.stacks[-1].mark if plot.stacks else 0
+    own = [stack.mark for stack in plot.stacks]
     return {one.key: own[place] if place < len(own) else last for place, one in enumerate(series)}
 
 
-def _ending_line(one: Ending, requests: int, hues: dict[str, int]) -> Line:
+def _ending_line(one: Ending, requests: int, marks: dict[str, int]) -> Line:
     return Line(
         label=outcome_label(one.outcome),
         note="" if one.is_error else _("no error"),
@@ -171,11 +179,11 @@ def _ending_line(one: Ending, requests: int, hues: dict[str, int]) -> Line:
         count=whole(one.count),
         part=percent(one.count / requests) if requests else "",
         change=changed(one.count, one.before),
-        hue=hues.get(one.outcome, 0),
+        mark=marks.get(one.outcome, 0),
     )
 
 
-def _refused_line(one: Refused, refused: int, hues: dict[str, int]) -> Line:
+def _refused_line(one: Refused, refused: int, marks: dict[str, int]) -> Line:
     return Line(
         label=why_refused(one.code, one.reason),
         note=one.code,
@@ -183,7 +191,7 @@ def _refused_line(one: Refused, refused: int, hues: dict[str, int]) -> Line:
         count=whole(one.count),
         part=percent(one.count / refused) if refused else "",
         change=changed(one.count, one.before),
-        hue=hues.get(_reason_key(one), 0),
+        mark=marks.get(_reason_key(one), 0),
     )
 
 

@@ -33,5 +33,7 @@ def why_refused(code: str, reason: str) -> str:
         "idempotency_conflict": _("a request that was made before"),
         "idempotency_mismatch": _("an Idempotency-Key of another request"),
         "service_unavailable": _("no engine, no database, or the server was stopping"),
+        "overloaded": _("engines without room"),
+        "model_without_price": _("a model without a price"),
         "internal_error": _("our error"),
     }.get(code, code)
