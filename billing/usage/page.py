@@ -67,6 +67,7 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "description": captions.description(report),
         "guessed": captions.guessed(report),
         "unreported": _unreported(report),
+        "untyped": captions.untyped(report),
         "chart": chart,
         "legend": [_legend(one, stack, report, links) for one, stack in zip(shown, chart.stacks, strict=True)],
         "numbers": _numbers(report, chart, columns, shown),
@@ -86,11 +87,19 @@ def _hues(group: Group, offers: list[filters.Offer]) -> dict[str, int]:
 
 
 def _drawn(report: Report, hues: dict[str, int]) -> list[charts.Values]:
-    """The series that have something of what is measured, most first, and what all the others come to."""
-    metric = report.metric
-    first = [one for one in report.series[: charts.SHOWN] if not one.others and amount(one.total, metric)]
+    """The series that have something of what is measured, most first, and what all the others come to.
+
+    What is of no type of tokens is known by itself, and has the colour of the others.
+    """
+    metric, by_type = report.metric, report.group == Group.TOKENS
+    first = [one for one in report.series[: charts.SHOWN] if amount(one.total, metric) and (by_type or not one.others)]
     drawn = [
-        charts.Values(one.label, one.key, tuple(amount(sums, metric) for sums in one.buckets), hues.get(one.key, 0))
+        charts.Values(
+            one.label,
+            "" if one.others else one.key,
+            tuple(amount(sums, metric) for sums in one.buckets),
+            hues.get(one.key, 0),
+        )
         for one in first
     ]
     if len(first) == sum(1 for one in report.series if amount(one.total, metric)):
@@ -165,7 +174,7 @@ def _detail(figure: Figure, question: Question, links: Links) -> str:
         case "requests":
             return links.to(metric=Metric.REQUESTS, group=_untyped(question)) + "#chart"
         case "cost":
-            return links.to(metric=Metric.COST, group=_untyped(question)) + "#chart"
+            return links.to(metric=Metric.COST) + "#chart"
         case "active":
             return links.to(group=question.scope.counted[-1]) + "#breakdown"
         case "errors":
@@ -175,7 +184,7 @@ def _detail(figure: Figure, question: Question, links: Links) -> str:
 
 
 def _untyped(question: Question) -> str:
-    """Types of tokens are not requested or paid one by one: another group, then."""
+    """Types of tokens are not requested one by one: another group, then."""
     return "" if question.group in {Group.TOKENS, question.scope.groups[0]} else question.group
 
 

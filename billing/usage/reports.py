@@ -1,7 +1,7 @@
 """What was used, read from the roll-ups alone. Nothing here knows a page; words for people are in `captions`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.utils.translation import gettext as _
@@ -11,8 +11,9 @@ from billing.usage.names import labels
 from billing.usage.periods import Period
 from billing.usage.questions import Compared, Group, Metric, Question
 from billing.usage.reading import DRAWN, SHOWN, Active, Found, Reading, active, read
-from billing.usage.sums import NONE, UNMEASURED, Latency, Sums
+from billing.usage.sums import NONE, ROUNDING, UNMEASURED, UNTOLD, Costs, Latency, Sums
 
+UNTYPED = "untyped"  # the key of what is of no type of tokens, by cost
 OTHERS = ""  # the key of what is not among the first series, and the label that says so is `others()`
 
 
@@ -21,7 +22,7 @@ class Series:
     """One row of the breakdown: a model, key, person, …, with its sums in each bucket.
 
     `key` is what a filter calls it. `last` is when it was used last in the period: a day, or a quarter hour's begin.
-    Rows by token type hold tokens alone; `known` is False where no engine reported any of the type.
+    Rows by token type hold tokens and what they cost; `known` is False where no engine reported any of the type.
     """
 
     key: str
@@ -80,15 +81,18 @@ class Report:
 def usage(question: Question, *, now: datetime, whole: bool = True) -> Report:
     """A year has at most fifty series, and what is left as one more, so that totals stay whole.
 
-    Not `whole`: only the first seven have their buckets, which is what a chart draws, and much less to read.
+    Not `whole`: only the first seven have their buckets, which is what a chart draws, and much less to read; and types
+    of tokens have a cost only where it is the measure.
     """
     begins = moments(question.period, question.bucket)
-    reading = read(question, begins, now=now, drawn=SHOWN if whole else DRAWN)
+    by_type = question.group == Group.TOKENS
+    costs = by_type and (whole or question.metric == Metric.COST)
+    reading = read(question, begins, now=now, drawn=SHOWN if whole else DRAWN, costs=costs)
     length = range(len(begins))
     return Report(
         question=question,
         moments=begins,
-        series=_token_types(reading, begins) if question.group == Group.TOKENS else _series(question, reading, begins),
+        series=_token_types(reading, begins, costs=costs) if by_type else _series(question, reading, begins),
         buckets=tuple(reading.buckets.get(place, NONE) for place in length),
         buckets_before=tuple(reading.buckets_before.get(place, NONE) for place in length),
         total=reading.total,
@@ -136,34 +140,55 @@ def _series(question: Question, reading: Reading, begins: tuple[Moment, ...]) ->
     return tuple(found)
 
 
-def _token_types(reading: Reading, begins: tuple[Moment, ...]) -> tuple[Series, ...]:
-    """Input and output, each without the part of it that has a row of its own."""
-    if not reading.total.requests and not reading.total.tokens:
+def _token_types(reading: Reading, begins: tuple[Moment, ...], *, costs: bool) -> tuple[Series, ...]:
+    """Input and output, each without the part of it that has a row of its own; with `costs`, what each cost.
+
+    What of a cost is of no type has a row too, the last one, where there is any.
+    """
+    total, places = reading.total, range(len(begins))
+    if not total.requests and not total.tokens and not total.cost:
         return ()
-    found = reading.series.get("", Found())
-    total = reading.total
-    kinds: list[tuple[str, str, bool, Callable[[Sums], Sums]]] = [
-        ("input", _("input"), True, lambda one: Sums(prompt_tokens=one.prompt_tokens - one.cached_tokens)),
-        ("cached", _("cached input"), bool(total.cached_reported), lambda one: Sums(prompt_tokens=one.cached_tokens)),
-        (
-            "output", _("output"), True,
-            lambda one: Sums(completion_tokens=one.completion_tokens - one.reasoning_tokens),
-        ),
-        (
-            "reasoning", _("reasoning"), bool(total.reasoning_reported),
-            lambda one: Sums(completion_tokens=one.reasoning_tokens),
-        ),
+    now = [(reading.buckets.get(place, NONE), reading.costs.get(place, UNTOLD)) for place in places]
+    wholes = [*now, (total, reading.total_costs), (reading.before, reading.costs_before)]
+    if not costs:
+        types = _types(total)
+    elif any(abs(part.beyond(whole)) >= ROUNDING for whole, part in wholes):
+        types = [*_types(total), _Type(UNTYPED, _("not by type"), lambda one, part: Sums(cost=part.beyond(one)))]
+    else:
+        wholes = [(one, replace(part, input_cost=part.input_cost + part.beyond(one))) for one, part in wholes]
+        types = _types(total)
+    last = reading.series.get("", Found()).last
+    return tuple(_of_type(one, [one.part(*whole) for whole in wholes], last) for one in types)
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    key: str
+    label: str
+    part: Callable[[Sums, Costs], Sums]
+    known: bool = True
+
+
+def _types(total: Sums) -> list[_Type]:
+    return [
+        _Type("input", _("input"), lambda one, part: Sums(
+            prompt_tokens=one.prompt_tokens - one.cached_tokens, cost=part.input_cost
+        )),
+        _Type("cached", _("cached input"), lambda one, part: Sums(
+            prompt_tokens=one.cached_tokens, cost=part.cached_cost
+        ), known=bool(total.cached_reported)),
+        _Type("output", _("output"), lambda one, part: Sums(
+            completion_tokens=one.completion_tokens - one.reasoning_tokens, cost=part.output_cost
+        )),
+        _Type("reasoning", _("reasoning"), lambda one, part: Sums(
+            completion_tokens=one.reasoning_tokens, cost=part.reasoning_cost
+        ), known=bool(total.reasoning_reported)),
     ]  # fmt: skip
-    return tuple(
-        Series(
-            key=key,
-            label=label,
-            buckets=tuple(part(reading.buckets.get(place, NONE)) for place in range(len(begins))),
-            total=part(total),
-            before=part(reading.before),
-            latency=UNMEASURED,
-            last=found.last,
-            known=known,
-        )
-        for key, label, known, part in kinds
+
+
+def _of_type(one: _Type, parts: list[Sums], last: Moment | None) -> Series:
+    """`parts`: of each bucket, of the period and of the one before."""
+    *buckets, total, before = parts
+    return Series(
+        one.key, one.label, tuple(buckets), total, before, UNMEASURED, last, others=one.key == UNTYPED, known=one.known
     )
