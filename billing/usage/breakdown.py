@@ -16,8 +16,9 @@ from billing.usage.buckets import Moment
 from billing.usage.figures import changed
 from billing.usage.links import Links
 from billing.usage.questions import Group, Metric
-from billing.usage.reports import UNTYPED, Report, Series, amount
+from billing.usage.reports import Report, Series, amount
 from billing.usage.sums import NONE, Latency, Sums
+from billing.usage.token_types import UNTYPED
 
 HIGH = 0.02  # a share of errors that is marked
 

@@ -13,8 +13,9 @@ from billing.moments import zone_in_words
 from billing.numbers import compact, decimal, money, percent, whole
 from billing.usage.periods import Period
 from billing.usage.questions import Bucket, Compared, Group, Metric
-from billing.usage.reports import UNTYPED, Report, Series, amount
+from billing.usage.reports import Report, Series, amount
 from billing.usage.sums import Sums
+from billing.usage.token_types import UNTYPED
 
 NOTABLE = 0.4  # a series with this share of the whole is named in the heading
 MILLION = 1_000_000  # from here on, Spanish and French say "of tokens"
@@ -185,7 +186,7 @@ def untyped(report: Report) -> str:
     if found < 0:
         said = _("Corrections in money took %s off, which is of no type: the bars show what the tokens cost before it.")
         return said % money(-found)
-    said = _("%s are of no type: corrections in money, and what was no longer in the log when types were told apart.")
+    said = _("%s of it is of no type: corrected in money, or no longer in the log when types were first told apart.")
     return said % money(found)
 
 

@@ -69,7 +69,9 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "unreported": _unreported(report),
         "untyped": captions.untyped(report),
         "chart": chart,
-        "legend": [_legend(one, stack, report, links) for one, stack in zip(shown, chart.stacks, strict=True)],
+        "legend": [
+            _legend(one, stack, report, links) for one, stack in zip(shown, chart.stacks, strict=True) if stack.bars
+        ],
         "numbers": _numbers(report, chart, columns, shown),
         "breakdown_title": captions.breakdown_title(question.group),
         "by_type": question.group == Group.TOKENS,

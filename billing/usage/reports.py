@@ -1,8 +1,8 @@
 """What was used, read from the roll-ups alone. Nothing here knows a page; words for people are in `captions`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 
 from django.utils.translation import gettext as _
 
@@ -11,9 +11,9 @@ from billing.usage.names import labels
 from billing.usage.periods import Period
 from billing.usage.questions import Compared, Group, Metric, Question
 from billing.usage.reading import DRAWN, SHOWN, Active, Found, Reading, active, read
-from billing.usage.sums import NONE, ROUNDING, UNMEASURED, UNTOLD, Costs, Latency, Sums
+from billing.usage.sums import NONE, UNMEASURED, UNTOLD, Latency, Sums
+from billing.usage.token_types import CACHED, INPUT, OUTPUT, REASONING, UNTYPED, reported, split_alike
 
-UNTYPED = "untyped"  # the key of what is of no type of tokens, by cost
 OTHERS = ""  # the key of what is not among the first series, and the label that says so is `others()`
 
 
@@ -145,50 +145,29 @@ def _token_types(reading: Reading, begins: tuple[Moment, ...], *, costs: bool) -
 
     What of a cost is of no type has a row too, the last one, where there is any.
     """
-    total, places = reading.total, range(len(begins))
+    total = reading.total
     if not total.requests and not total.tokens and not total.cost:
         return ()
-    now = [(reading.buckets.get(place, NONE), reading.costs.get(place, UNTOLD)) for place in places]
-    wholes = [*now, (total, reading.total_costs), (reading.before, reading.costs_before)]
+    wholes = [(reading.buckets.get(place, NONE), reading.costs.get(place, UNTOLD)) for place in range(len(begins))]
+    wholes += [(total, reading.total_costs), (reading.before, reading.costs_before)]
     if not costs:
-        types = _types(total)
-    elif any(abs(part.beyond(whole)) >= ROUNDING for whole, part in wholes):
-        types = [*_types(total), _Type(UNTYPED, _("not by type"), lambda one, part: Sums(cost=part.beyond(one)))]
-    else:
-        wholes = [(one, replace(part, input_cost=part.input_cost + part.beyond(one))) for one, part in wholes]
-        types = _types(total)
-    last = reading.series.get("", Found()).last
-    return tuple(_of_type(one, [one.part(*whole) for whole in wholes], last) for one in types)
-
-
-@dataclass(frozen=True, slots=True)
-class _Type:
-    key: str
-    label: str
-    part: Callable[[Sums, Costs], Sums]
-    known: bool = True
-
-
-def _types(total: Sums) -> list[_Type]:
-    return [
-        _Type("input", _("input"), lambda one, part: Sums(
-            prompt_tokens=one.prompt_tokens - one.cached_tokens, cost=part.input_cost
-        )),
-        _Type("cached", _("cached input"), lambda one, part: Sums(
-            prompt_tokens=one.cached_tokens, cost=part.cached_cost
-        ), known=bool(total.cached_reported)),
-        _Type("output", _("output"), lambda one, part: Sums(
-            completion_tokens=one.completion_tokens - one.reasoning_tokens, cost=part.output_cost
-        )),
-        _Type("reasoning", _("reasoning"), lambda one, part: Sums(
-            completion_tokens=one.reasoning_tokens, cost=part.reasoning_cost
-        ), known=bool(total.reasoning_reported)),
-    ]  # fmt: skip
-
-
-def _of_type(one: _Type, parts: list[Sums], last: Moment | None) -> Series:
-    """`parts`: of each bucket, of the period and of the one before."""
-    *buckets, total, before = parts
-    return Series(
-        one.key, one.label, tuple(buckets), total, before, UNMEASURED, last, others=one.key == UNTYPED, known=one.known
+        wholes = [(replace(sums, cost=Decimal(0)), UNTOLD) for sums, _costs in wholes]
+    *buckets, whole, before = split_alike(wholes)
+    names = {
+        INPUT: _("input"), CACHED: _("cached input"), OUTPUT: _("output"), REASONING: _("reasoning"),
+        UNTYPED: _("not by type"),
+    }  # fmt: skip
+    return tuple(
+        Series(
+            key=kind,
+            label=names[kind],
+            buckets=tuple(parts[kind] for parts in buckets),
+            total=whole[kind],
+            before=before[kind],
+            latency=UNMEASURED,
+            last=reading.series.get("", Found()).last,
+            others=kind == UNTYPED,
+            known=reported(kind, total),
+        )
+        for kind in whole
     )

@@ -14,8 +14,9 @@ from billing.usage import breakdown, filters
 from billing.usage.buckets import Moment, ends, instant
 from billing.usage.exports import Number, Value, plain
 from billing.usage.questions import Compared, Group
-from billing.usage.reports import UNTYPED, Report, Series
+from billing.usage.reports import Report, Series
 from billing.usage.sums import NONE, Latency, Sums
+from billing.usage.token_types import CACHED, INPUT, UNTYPED
 
 SUMS = (
     "requests", "errors", "prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens",
@@ -91,7 +92,7 @@ def _of_type(sums: Sums, whole: Sums, report: Report, series: Series) -> Row:
     if series.known and whole.prices(sums):
         told["cost"] = plain(sums.cost, report.period.zone)
     if series.known and series.key != UNTYPED:
-        column = "prompt_tokens" if series.key in {"input", "cached"} else "completion_tokens"
+        column = "prompt_tokens" if series.key in {INPUT, CACHED} else "completion_tokens"
         told[column] = getattr(sums, column)
     return told
 

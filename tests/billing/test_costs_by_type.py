@@ -184,7 +184,7 @@ def test_what_is_corrected_in_tokens_costs_by_type_what_its_counts_cost_now(red:
 @pytest.mark.parametrize(
     ("money", "beyond", "said"),
     [
-        ("1", "0.9943", "€0.99 are of no type"),
+        ("1", "0.9943", "€0.99 of it is of no type"),
         ("0.001", "-0.0047", "Corrections in money took €0.004700 off"),
     ],
 )
