@@ -1,5 +1,7 @@
 """What tokens of each type cost, in every roll-up and on the page: exactly what the log's rows say."""
 
+import csv
+import io
 import random
 import re
 from dataclasses import replace
@@ -29,7 +31,7 @@ from billing.prices.pricing import cost, cost_lines
 from billing.records import Counts, UnitPrices
 from billing.usage.files import as_json
 from billing.usage.periods import Period
-from billing.usage.questions import Bucket, Compared, Group, Metric, Question, Scope
+from billing.usage.questions import Bucket, Compared, Filters, Group, Metric, Question, Scope
 from billing.usage.reports import Report, usage
 from billing.usage.sums import OF_TYPES, Costs
 from tests.billing.test_adjustments import logged
@@ -209,6 +211,46 @@ def test_what_is_corrected_in_money_is_of_no_type_and_has_a_row_of_its_own(
     assert "not by type" not in page(client, red, "?group=tokens")
 
 
+@pytest.mark.spec("U1", "U3")
+@pytest.mark.parametrize("metric", ["cost", "tokens"])
+def test_files_hold_what_each_type_cost_whatever_the_measure(
+    client: Client, alice: User, red: Team, metric: str
+) -> None:
+    logged(red, used(1000, 2000, 500, 100), price=PRICE)
+    adjust(request_id=logged(red, used(10, 10, 5, 5), price=FINE), money=Decimal(3), reason="as agreed", by=alice)
+    client.force_login(alice)
+    told = as_json(asked(red))
+    whole, costs = told["total"]["cost"], {row["id"]: row["cost"] for row in told["breakdown"]}
+    query = f"?group=tokens&metric={metric}"
+    for table in ("", "&table=breakdown"):
+        answer = client.get(reverse("billing:usage-csv", args=[red.slug]) + query + table)
+        rows = list(csv.DictReader(io.StringIO(answer.content.decode())))
+        assert {row["id"]: row["cost"] for row in rows if row["id"]} == costs
+        assert [row["cost"] for row in rows if not row["id"]] == ([whole] if table else [])
+    told = client.get(reverse("billing:usage-json", args=[red.slug]) + query).json()
+    assert {row["id"]: row["cost"] for row in told["buckets"]} == costs
+    assert sum(map(Decimal, costs.values())) == Decimal(whole) == Decimal(told["total"]["cost"])
+    assert costs.keys() == {"input", "cached", "output", "reasoning", "untyped"}
+
+
+@pytest.mark.spec("U1", "U3")
+@pytest.mark.parametrize("bucket", [Bucket.HOUR, Bucket.DAY, Bucket.MONTH])
+@pytest.mark.parametrize("filters", [Filters(), Filters(models=("llama",)), Filters(outcomes=("ok",))])
+def test_every_scope_tells_what_each_type_cost(red: Team, blue: Team, bucket: Bucket, filters: Filters) -> None:
+    counts = used(1000, 2000, 500, 100)
+    logged(red, counts, price=PRICE, key_id=3, member_id=4)
+    logged(red, counts, price=PRICE)
+    logged(blue, counts, price=PRICE)
+    now = timezone.now()
+    period = Period((now - 3 * DAY).date(), now.date(), ZoneInfo("UTC"))
+    one = [line.amount for line in cost_lines(PRICE, counts)]
+    for scope, times in (
+        (Scope(red), 2), (Scope(red, key_id=3), 1), (Scope(red, member_id=4), 1), (Scope(None), 3),
+    ):  # fmt: skip
+        question = Question(scope, period, Group.TOKENS, Metric.COST, bucket, filters)
+        assert list(costs_of(usage(question, now=now)).values()) == [times * amount for amount in one], scope
+
+
 @pytest.mark.spec("U1", "F07")
 def test_a_cost_that_is_not_known_is_never_0(client: Client, alice: User, red: Team) -> None:
     """Not reported, or without a price; what was reported as none at a price costs nothing."""
@@ -244,6 +286,15 @@ def test_the_finding_names_the_type_that_costs_most(client: Client, alice: User,
     html = page(client, red, "?group=tokens&metric=cost&compare=off&period=7d")
     assert "most: output (87%)" in html
     assert "Cost per day and by type." in html
+    head, today = re.findall(
+        r"<tr.*?</tr>", html[html.index('class="data"') : html.index('id="breakdown"')], re.DOTALL
+    )[::7]
+    assert re.findall(r"<th[^>]*>(?:<[^>]*>)*([^<]+)", head)[1:] == [
+        "Total", "input", "cached input", "output", "reasoning",
+    ]  # fmt: skip
+    assert re.findall(r'<td class="num">([^<]+)', today) == [
+        "€0.008775", "€0.000450", "€0.000225", "€0.007600", "€0.000500",
+    ]  # fmt: skip
 
 
 @pytest.mark.spec("U1")
