@@ -19,12 +19,13 @@ SELECT
     CASE WHEN chat THEN '' ELSE 'key ' || one END, CASE WHEN chat THEN (%(first)s + team) * 1000 + one END,
     CASE WHEN chat THEN 'someone' ELSE '' END, '', 'model-' || (team * 7 + one + number %% 2) %% %(models)s,
     'engine', 'vllm', 'gpu-1', 'chatcmpl-1', '',
-    (random() * 2000)::int, (random() * 800)::int, NULL, 10, 'upstream', 'upstream', '',
+    prompt, completion, NULL, least(10, prompt), 'upstream', 'upstream', '',
     CASE WHEN number %% 97 = 0 THEN 'upstream_error' WHEN number %% 211 = 0 THEN 'client_gone' ELSE 'ok' END, 200,
-    exp(random_normal(6, 0.8))::int, exp(random_normal(8, 1))::int, 0.9, 0.45, 4, 4, 0.0031, '', ''
+    exp(random_normal(6, 0.8))::int, exp(random_normal(8, 1))::int, 0.9, 0.45, 4, 4,
+    0.000001 * (0.9 * (prompt - least(10, prompt)) + 0.45 * least(10, prompt) + 4 * completion), '', ''
 FROM (
     SELECT number, number %% 10 = 0 AS chat, floor(%(teams)s * power(random(), %(power)s))::int AS team,
-        floor(%(keys)s * random())::int AS one,
+        floor(%(keys)s * random())::int AS one, (random() * 2000)::int AS prompt, (random() * 800)::int AS completion,
         %(begin)s::timestamptz + (%(end)s::timestamptz - %(begin)s::timestamptz) * number / %(rows)s AS moment
     FROM generate_series(0, %(rows)s - 1) number
 ) made

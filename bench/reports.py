@@ -38,6 +38,9 @@ def views(slug: str, whose: str) -> list[View]:
         for days, span, bar in (("30 days", "period=30d", TEAM_30_DAYS), ("a year", YEAR, TEAM_YEAR)):
             path = f"/t/{slug}/usage/?{span}&group={group}&compare=before"
             found.append(View(f"{whose}, {days}, by {group}", path, bar))
+    for span_said, span, bar in (("30 days", "period=30d", TEAM_30_DAYS), ("a year", YEAR, TEAM_YEAR)):
+        path = f"/t/{slug}/usage/?{span}&group=tokens&metric=cost&compare=before"
+        found.append(View(f"{whose}, {span_said}, cost by type", path, bar))
     found.append(View(f"{whose}, 30 days, lower half", f"/t/{slug}/usage/?part=below", TEAM_30_DAYS))
     found.append(View(f"{whose}, a year, lower half", f"/t/{slug}/usage/?{YEAR}&part=below", TEAM_YEAR))
     found.append(View(f"{whose}, a year, one model", f"/t/{slug}/usage/?{YEAR}&model=model-1", TEAM_YEAR))

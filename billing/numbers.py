@@ -78,11 +78,14 @@ def _one_decimal() -> str:
 
 def money(sum_: Decimal) -> str:
     """In the installation's currency; small sums keep the decimals that say something."""
+    return _money(sum_, settings.ENVIRONMENT.currency, locale())
+
+
+@lru_cache(maxsize=4096)  # a chart of costs and its table tell hundreds, each twice, most of days that are over
+def _money(sum_: Decimal, currency: str, locale_: str) -> str:
     digits = 2 if not sum_ or abs(sum_) >= SMALL else 6
-    pattern = None if digits == 2 else f"¤#,##0.{'0' * digits}" if locale()[:2] == "en" else f"#,##0.{'0' * digits} ¤"
-    return format_currency(
-        sum_, settings.ENVIRONMENT.currency, format=pattern, locale=locale(), currency_digits=digits == 2
-    )
+    pattern = None if digits == 2 else f"¤#,##0.{'0' * digits}" if locale_[:2] == "en" else f"#,##0.{'0' * digits} ¤"
+    return format_currency(sum_, currency, format=pattern, locale=locale_, currency_digits=digits == 2)
 
 
 def exact_money(amount: Decimal) -> str:

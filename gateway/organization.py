@@ -53,7 +53,7 @@ _GROUPS: Mapping[str, By | None] = {
     "service_tier": None, "api_source": None,
 }  # fmt: skip
 _COST_GROUPS: Mapping[str, By | None] = {
-    "project_id": By.TEAM, "user_id": By.MEMBER, "api_key_id": By.KEY, "line_item": By.MODEL, "api_source": None,
+    "project_id": By.TEAM, "user_id": By.MEMBER, "api_key_id": By.KEY, "line_item": By.ITEM, "api_source": None,
 }  # fmt: skip
 _LIMITS = {"1d": (7, 31), "1h": (24, 168), "15m": (96, 672)}
 REPORTS: Mapping[str, Report] = {
@@ -135,7 +135,8 @@ def _read(which: Report, who: Reader, query: bytes, now: datetime) -> Page:
         teams=_teams(fields, who),
         keys=_numbers(fields, "api_key_ids", KEY),
         members=_numbers(fields, "user_ids", USER),
-        models=_nothing_of(fields) or _names(fields, "models") or _names(fields, "line_items"),
+        models=_nothing_of(fields) or _names(fields, "models"),
+        items=_items(fields) if which.what == What.ALL else None,
     )
     return Page(asked, begins, f"page_{int(last.timestamp())}" if begins and last < until else None)
 
@@ -207,6 +208,13 @@ def _names(fields: Mapping[str, list[str]], name: str) -> tuple[str, ...] | None
     return tuple(_list(fields, name)) or None
 
 
+def _items(fields: Mapping[str, list[str]]) -> tuple[str, ...] | None:
+    """Each as it stands: their names have commas."""
+    if len(values := fields.get("line_items", [])) > MOST_VALUES:
+        raise BadRequest(f"'line_items' takes at most {MOST_VALUES} values.", param="line_items")
+    return tuple(values) or None
+
+
 def _nothing_of(fields: Mapping[str, list[str]]) -> tuple[str, ...] | None:
     """There are no batches here: who asks for those alone gets nothing, as no model has an empty name."""
     return ("",) if _one(fields, "batch") == "true" else None
@@ -239,7 +247,7 @@ def _slugs(who: Reader, by: tuple[By, ...], found: Mapping[datetime, list[Group]
 
 
 def _result(which: Report, group: Group, teams: Mapping[int, str]) -> Json:
-    own = _costs(group.sums) if which.what == What.ALL else _usage(which, group.sums)
+    own = _costs(group) if which.what == What.ALL else _usage(which, group.sums)
     return {"object": which.object, **own, **{name: _told_of(group, by, teams) for name, by in which.groups.items()}}
 
 
@@ -255,7 +263,7 @@ def _told_of(group: Group, by: By | None, teams: Mapping[int, str]) -> str | Non
             return f"{KEY}{value}" if value else None
         case By.MEMBER:
             return f"{USER}{value}" if value else None
-        case By.MODEL:
+        case By.MODEL | By.ITEM:
             return str(value)
 
 
@@ -269,15 +277,20 @@ def _usage(which: Report, sums: Sums) -> Json:
     return {**found, "estimated_tokens": sums.estimated_tokens}
 
 
-def _costs(sums: Sums) -> Json:
-    """A number, as OpenAI's is, and beside it every decimal of it as text. Both null: no price was in force."""
+def _costs(group: Group) -> Json:
+    """A number, as OpenAI's is, and beside it every decimal of it as text. Both null: no price was in force.
+
+    A line item has a quantity, but for what of a cost is no token's.
+    """
+    sums = group.sums
     currency = settings.ENVIRONMENT.currency.lower()
     amount = {
         "value": float(sums.cost) if sums.priced else None,
         "exact": _exact(sums.cost) if sums.priced else None,
         "currency": currency,
     }
-    return {"amount": amount, "quantity": None, "quantity_unit": None}
+    tokens = sums.tokens if By.ITEM in group.of and sums.tokens else None
+    return {"amount": amount, "quantity": tokens, "quantity_unit": None if tokens is None else "tokens"}
 
 
 def _exact(cost: Decimal) -> str:

@@ -100,9 +100,40 @@ def sums() -> dict[str, sql.Composable]:
         "estimated_tokens": guessed.format(own=_words(ENGINES_OWN)),
         "priced_requests": sql.SQL("count(log.cost) FILTER (WHERE log.corrects IS NULL)"),
         "cost": sql.SQL("coalesce(sum(log.cost), 0)::numeric(24, 12)"),
+        **_costs(),
         "ttft": _histogram("log.ttft_ms"),
         "duration": _histogram("log.duration_ms"),
     }
+
+
+def _costs() -> dict[str, sql.Composable]:
+    """What tokens of each type cost, not rounded: as `billing.prices.pricing.cost_lines` has it for a request.
+
+    Input is what the others leave of the cost, so that a request's rounding is in it. An adjustment's differences are
+    of their types too; what it changes in money beyond these is left out. Sums that are alike are made once, so a
+    request costs three products.
+    """
+    cached, reasoning = _part("cached_tokens", "prompt_tokens"), _part("reasoning_tokens", "completion_tokens")
+    cached_price = "coalesce(log.price_cached_input, log.price_input)"
+    reasoning_price = "coalesce(log.price_reasoning, log.price_output)"
+    kinds = {
+        "cached_cost": f"{cached} * {cached_price}",
+        "output_cost": f"(log.completion_tokens - {reasoning}) * log.price_output",
+        "reasoning_cost": f"{reasoning} * {reasoning_price}",
+    }
+    costs = {name: f"coalesce(sum({product}), 0) * 0.000001" for name, product in kinds.items()}
+    beyond = f"log.cost - 0.000001 * ((log.prompt_tokens - {cached}) * log.price_input + {' + '.join(kinds.values())})"
+    input_cost = (
+        f"coalesce(sum(log.cost), 0) - {' - '.join(costs.values())}"
+        f" - coalesce(sum({beyond}) FILTER (WHERE log.corrects IS NOT NULL), 0)"
+    )
+    return {name: sql.SQL(f"({cost})::numeric(26, 14)") for name, cost in {"input_cost": input_cost, **costs}.items()}
+
+
+def _part(name: str, whole: str) -> str:
+    """Of a request, never more than its whole, whatever an engine reported; a difference is what it is."""
+    part = f"coalesce(log.{name}, 0)"
+    return f"CASE WHEN log.corrects IS NULL THEN least({part}, log.{whole}) ELSE {part} END"
 
 
 def _histogram(column: str) -> sql.Composed:

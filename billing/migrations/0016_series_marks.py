@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0004_admin_keys'),
-        ('billing', '0014_narrow_team_quarters'),
+        ('billing', '0015_costs_by_type_of_tokens'),
     ]
 
     operations = [

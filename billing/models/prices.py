@@ -6,6 +6,7 @@ from django.db import models
 
 PRICE: dict[str, Any] = {"max_digits": 18, "decimal_places": 8}
 COST: dict[str, Any] = {"max_digits": 24, "decimal_places": 12}
+KIND_COST: dict[str, Any] = {"max_digits": 26, "decimal_places": 14}  # tokens times their price, never rounded
 
 
 class Price(models.Model):

@@ -3,7 +3,7 @@
 from django.db import models
 
 from accounts.models import Team
-from billing.models.prices import COST
+from billing.models.prices import COST, KIND_COST
 
 
 class Sums(models.Model):
@@ -19,6 +19,11 @@ class Sums(models.Model):
     estimated_tokens = models.BigIntegerField()  # of prompt and completion, those not the engine's own count
     priced_requests = models.BigIntegerField()
     cost = models.DecimalField(**COST)
+    # Of the cost, what is of a type of tokens. The rest was corrected in money, or had left the log before these were.
+    input_cost = models.DecimalField(**KIND_COST, default=0)  # without what was cached
+    cached_cost = models.DecimalField(**KIND_COST, default=0)
+    output_cost = models.DecimalField(**KIND_COST, default=0)  # without reasoning
+    reasoning_cost = models.DecimalField(**KIND_COST, default=0)
     ttft = models.DecimalField(default=0)  # histograms of milliseconds: billing.ledger.histograms says how to read them
     duration = models.DecimalField(default=0)
 

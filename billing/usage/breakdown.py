@@ -1,7 +1,7 @@
 """The table below the chart: a row for each series in words, sorted as the address says, and their total."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from billing.usage.marks import OTHERS
 from billing.usage.questions import Group, Metric
 from billing.usage.reports import Report, Series, amount
 from billing.usage.sums import NONE, Latency, Sums
+from billing.usage.token_types import UNTYPED
 
 HIGH = 0.02  # a share of errors that is marked
 
@@ -83,10 +84,11 @@ def heads(report: Report, links: Links) -> list[Head]:
     if report.group == Group.TOKENS:
         labels = labels_of(report)
         shown = {"name": labels["name"], "share": labels["share"], "tokens": _("Tokens")}
-        return [
-            Head(name, label, "")
-            for name, label in (shown | {"change": labels["change"]} if report.compared else shown).items()
-        ]
+        if report.metric == Metric.COST:
+            shown["cost"] = labels["cost"]
+        if report.compared:
+            shown["change"] = labels["change"]
+        return [Head(name, label, "") for name, label in shown.items()]
     by, down = _sorting(report.question.sort)
     return [
         Head(
@@ -154,31 +156,40 @@ def whole(report: Report, links: Links) -> Row:
     """The total, made from the same sums as the figures."""
     total = report.total
     part = numbers.percent(1) if amount(total, report.metric) else ""
-    return _worded(report, _("Total"), total, report.before, report.latency, part=part, log=links.log())
+    return _worded(
+        report, _("Total"), total, report.before, report.latency, priced=total.priced, part=part, log=links.log()
+    )
 
 
 def _row(report: Report, one: Series, links: Links, marks: dict[str, int]) -> Row:
     entire = amount(report.total, report.metric)
     share = amount(one.total, report.metric) / entire if entire else 0.0
-    told = {} if one.others or report.group == Group.TOKENS else {FILTERS[report.group]: one.key}
-    return _worded(
+    by_type = report.group == Group.TOKENS
+    told = {} if one.others or by_type else {FILTERS[report.group]: one.key}
+    priced = report.total.prices(one.total) if by_type else one.total.priced
+    known = one.known and (priced or not by_type or report.metric != Metric.COST)
+    row = _worded(
         report,
         one.label,
         one.total,
         one.before,
         one.latency,
+        priced=priced,
         href=links.narrowed(**told) if told else "",
         log=links.log(**told) if told else "",
         mark=marks.get(one.key, OTHERS),
         width=f"{max(0.0, min(1.0, share)) * 100:.1f}%",
-        part=numbers.percent(share) if one.known else "",
+        part=numbers.percent(share) if known else "",
         last=_last(one.last, report),
         unknown=not one.known,
         gone=one.total == NONE,
     )
+    return replace(row, tokens="") if one.key == UNTYPED else row
 
 
-def _worded(report: Report, label: str, sums: Sums, before: Sums, latency: Latency, **said: object) -> Row:
+def _worded(
+    report: Report, label: str, sums: Sums, before: Sums, latency: Latency, *, priced: bool, **said: object
+) -> Row:
     wait = latency.first_token_p95
     return Row(
         label=label,
@@ -186,7 +197,7 @@ def _worded(report: Report, label: str, sums: Sums, before: Sums, latency: Laten
         read=numbers.whole(sums.prompt_tokens),
         written=numbers.whole(sums.completion_tokens),
         requests=numbers.whole(sums.requests),
-        cost=numbers.money(sums.cost) if sums.priced else _("no price"),
+        cost=numbers.money(sums.cost) if priced else _("no price"),
         errors=numbers.percent(sums.error_share) if sums.requests else "",
         many_errors=sums.error_share >= HIGH,
         first=numbers.seconds(wait) if wait is not None else "",

@@ -15,6 +15,7 @@ from billing.usage.periods import Period
 from billing.usage.questions import Bucket, Compared, Group, Metric
 from billing.usage.reports import Report, Series, amount
 from billing.usage.sums import Sums
+from billing.usage.token_types import UNTYPED
 
 NOTABLE = 0.4  # a series with this share of the whole is named in the heading
 MILLION = 1_000_000  # from here on, Spanish and French say "of tokens"
@@ -175,6 +176,18 @@ def guessed(report: Report) -> str:
     return _("%(part)s of these tokens were counted or estimated here, because the engine gave no count.") % {
         "part": percent(total.estimated_tokens / total.tokens)
     }
+
+
+def untyped(report: Report) -> str:
+    """What a cost by type of tokens holds that is of none; empty where there is nothing, or where it is not so told."""
+    found = next((one.total.cost for one in report.series if one.key == UNTYPED), Decimal(0))
+    if not found or report.metric != Metric.COST:
+        return ""
+    if found < 0:
+        said = _("Corrections in money took %s off, which is of no type: the bars show what the tokens cost before it.")
+        return said % money(-found)
+    said = _("%s of it is of no type: corrected in money, or no longer in the log when types were first told apart.")
+    return said % money(found)
 
 
 def scale_label(number: float, metric: Metric, *, top: bool) -> str:

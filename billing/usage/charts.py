@@ -124,7 +124,8 @@ def stacked(
     `whole`: the numbers are counts, and the scale has no fractions. `before`: what each column is compared with.
     """
     shown = merged(series, other)
-    sums = [sum(one.numbers[place] for one in shown) for place in range(len(columns))]
+    # What is below 0, as a correction of one series alone, has no bar: the others stand as high as they are.
+    sums = [sum(max(0, one.numbers[place]) for one in shown) for place in range(len(columns))]
     scale = steps(max([*sums, *before], default=0), whole=whole)
     highest = scale[-1]
     stacks, below = [], [0.0] * len(columns)

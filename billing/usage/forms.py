@@ -10,8 +10,8 @@ from django.forms.utils import flatatt
 from django.http import QueryDict
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from billing.models import Origin, Outcome
 from billing.moments import city
@@ -77,6 +77,20 @@ class Dropdown(forms.Select):
         )
 
 
+class Measures(forms.RadioSelect):
+    """`without`: what cannot be chosen here, and why in words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.without: dict[str, str] = {}
+
+    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option = super().create_option(name, value, *args, **kwargs)
+        if why := self.without.get(value):
+            option["attrs"] |= {"disabled": True, "title": why}
+        return option
+
+
 class Several(forms.Field):
     """Values that stand in the address once each. What cannot be one is left out, as what is absent."""
 
@@ -118,7 +132,7 @@ class UsageForm(forms.Form):
     last = forms.DateField(label=_("To"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
     group = forms.ChoiceField(label=_("Group by"), required=False, widget=Dropdown)
     origin = forms.ChoiceField(label=_("Origin"), choices=ORIGINS, required=False, widget=Dropdown)
-    metric = forms.ChoiceField(label=_("Measure"), choices=METRICS, required=False, widget=forms.RadioSelect)
+    metric = forms.ChoiceField(label=_("Measure"), choices=METRICS, required=False, widget=Measures)
     zone = forms.ChoiceField(label=_("Time zone"), required=False, widget=Dropdown)
     bucket = forms.ChoiceField(label=_("Bars"), choices=BUCKETS, required=False, widget=Dropdown)
     compare = forms.ChoiceField(label=_("Comparison"), required=False, widget=Dropdown)
@@ -142,11 +156,12 @@ class UsageForm(forms.Form):
         filled["first"] = filled.get("first") or (today - timedelta(days=29)).isoformat()
         filled["last"] = filled.get("last") or today.isoformat()
         super().__init__(filled, use_required_attribute=False)
-        self._scope, self._today, self._zone = scope, today, zone
+        self._scope, self._today, self._zone, self._filled = scope, today, zone, filled
         self._choices("group", [(group.value, GROUPS[group]) for group in scope.groups])
         self._choices("zone", [("", _("Days of %s") % city(scope.zone)), ("UTC", _("Days of UTC"))])
         self._choices("compare", [(Compared.BEFORE, ""), (Compared.WEEKDAYS, ""), (OFF, "")])
         self.zones = scope.team is not None and scope.zone != "UTC"  # whether there is anything to choose
+        self.instead = ""  # why it is not as it was asked, in words
 
     def _choices(self, name: str, choices: list[tuple[str, Any]]) -> None:
         chosen = self.fields[name]
@@ -175,8 +190,7 @@ class UsageForm(forms.Form):
             scope=scope,
             period=period,
             group=group,
-            # A token type is neither asked for nor paid by itself.
-            metric=Metric.TOKENS if group == Group.TOKENS else Metric(cleaned.get("metric") or Metric.TOKENS),
+            metric=self._metric(group),
             bucket=Bucket(asked) if asked and _fits(Bucket(asked), period) else _fitting(period),
             filters=self._filters(),
             compared=_compared(cleaned.get("compare")),
@@ -196,6 +210,19 @@ class UsageForm(forms.Form):
                 value = value and value.isoformat() if self.cleaned_data.get("period") == Preset.CUSTOM else None
             said[name] = "" if value == usual.get(name) else value
         return said
+
+    def _metric(self, group: Group) -> Metric:
+        """A request has tokens of several types, so there is none of one type: tokens are shown, and it is said."""
+        metric = Metric(self.cleaned_data.get("metric") or Metric.TOKENS)
+        if group != Group.TOKENS:
+            return metric
+        widget = self.fields["metric"].widget
+        assert isinstance(widget, Measures)  # noqa: S101  # for the types: it is one
+        widget.without = {Metric.REQUESTS.value: gettext("A request has tokens of several types")}
+        if metric == Metric.REQUESTS:
+            self.instead = gettext("A request has tokens of several types, so these are tokens, not requests.")
+            metric = self.cleaned_data["metric"] = self._filled["metric"] = Metric.TOKENS
+        return metric
 
     def _filters(self) -> Filters:
         """Only by what the scope can be filtered by."""

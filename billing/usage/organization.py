@@ -12,7 +12,8 @@ from django.db.models import DateTimeField, F, Func, Q, QuerySet, Sum, Value
 from accounts.models import Team
 from billing.errors import TooManyGroups
 from billing.models import PlatformDay, UsageQuarter, UsageRecord, UsageUtcDay
-from billing.usage.sums import SUMMED, Sums
+from billing.usage.line_items import line_items, models_of
+from billing.usage.sums import OF_TYPES, SUMMED, Costs, Sums
 
 WIDTHS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,12 +22,13 @@ MOST = 20_000  # groups of an answer, over all of its buckets
 
 
 class By(StrEnum):
-    """What rows may be grouped by, named by the roll-ups' columns."""
+    """What rows may be grouped by, named by the roll-ups' columns; line items are made of the model's."""
 
     TEAM = "team_id"
     KEY = "key_id"
     MEMBER = "member_id"
     MODEL = "model"
+    ITEM = "line_item"
 
 
 class What(StrEnum):
@@ -51,6 +53,11 @@ class Asked:
     keys: tuple[int, ...] | None = None
     members: tuple[int, ...] | None = None
     models: tuple[str, ...] | None = None
+    items: tuple[str, ...] | None = None
+
+    @property
+    def itemised(self) -> bool:
+        return By.ITEM in self.by or self.items is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +71,48 @@ class Group:
 def grouped(asked: Asked) -> dict[datetime, list[Group]]:
     """By the begin of each bucket that holds anything; in each, most tokens first. Raises TooManyGroups."""
     rows, begin = _source(asked)
-    names = [str(by) for by in asked.by]
-    totals: dict[str, Any] = {f"sum_{name}": Sum(name) for name in SUMMED}
+    names = [str(by) for by in asked.by if by != By.ITEM]
+    if asked.itemised and By.MODEL not in names:
+        names.append(By.MODEL)
+    summed = (*SUMMED, *OF_TYPES) if asked.itemised else SUMMED
+    totals: dict[str, Any] = {f"sum_{name}": Sum(name) for name in summed}
     found: defaultdict[datetime, list[Group]] = defaultdict(list)
     told = list(rows.filter(_filters(asked)).values(*names, begun=begin).annotate(**totals).order_by()[: MOST + 1])
-    if len(told) > MOST:
-        raise TooManyGroups(f"more than {MOST} groups")
     for row in told:
-        sums = Sums(**{name: row[f"sum_{name}"] for name in SUMMED})
-        found[_moment(row["begun"])].append(Group({by: row[by] for by in asked.by}, sums))
-    for groups in found.values():
-        groups.sort(key=lambda group: (-group.sums.tokens, -group.sums.requests, *map(str, group.of.values())))
-    return dict(found)
+        found[_moment(row["begun"])] += _items(asked, row) if asked.itemised else [Group(_of(asked, row), _sums(row))]
+    if len(told) > MOST or sum(map(len, found.values())) > MOST:
+        raise TooManyGroups(f"more than {MOST} groups")
+    for begun, groups in found.items():
+        found[begun] = _together(groups) if asked.itemised else groups
+        found[begun].sort(key=lambda group: (-group.sums.tokens, -group.sums.requests, *map(str, group.of.values())))
+    return {begun: groups for begun, groups in found.items() if groups}
+
+
+def _items(asked: Asked, row: dict[str, Any]) -> list[Group]:
+    """The items of a model that are asked for."""
+    costs = Costs(**{name: row[f"sum_{name}"] for name in OF_TYPES})
+    return [
+        Group(_of(asked, row | {By.ITEM: name}), sums)
+        for name, sums in line_items(row[By.MODEL], _sums(row), costs)
+        if asked.items is None or name in asked.items
+    ]
+
+
+def _together(groups: list[Group]) -> list[Group]:
+    """Items that were picked, and are not told apart, are one."""
+    found: dict[tuple[Any, ...], Group] = {}
+    for group in groups:
+        key = tuple(group.of.values())
+        found[key] = Group(group.of, found[key].sums + group.sums) if key in found else group
+    return list(found.values())
+
+
+def _of(asked: Asked, row: dict[str, Any]) -> dict[By, Any]:
+    return {by: row[by] for by in asked.by}
+
+
+def _sums(row: dict[str, Any]) -> Sums:
+    return Sums(**{name: row[f"sum_{name}"] for name in SUMMED})
 
 
 def _source(asked: Asked) -> tuple[QuerySet[Any], Any]:
@@ -93,7 +130,8 @@ def _source(asked: Asked) -> tuple[QuerySet[Any], Any]:
 
 def _filters(asked: Asked) -> Q:
     found = _which(asked.what)
-    chosen = {"team_id": asked.teams, "key_id": asked.keys, "member_id": asked.members, "model": asked.models}
+    models = models_of(asked.items) if asked.models is None and asked.items is not None else asked.models
+    chosen = {"team_id": asked.teams, "key_id": asked.keys, "member_id": asked.members, "model": models}
     for column, values in chosen.items():
         if values is not None:
             found &= Q(**{f"{column}__in": values})

@@ -57,8 +57,11 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "description": captions.description(report),
         "guessed": captions.guessed(report),
         "unreported": _unreported(report),
+        "untyped": captions.untyped(report),
         "chart": chart,
-        "legend": [_legend(one, stack, report, links) for one, stack in zip(shown, chart.stacks, strict=True)],
+        "legend": [
+            _legend(one, stack, report, links) for one, stack in zip(shown, chart.stacks, strict=True) if stack.bars
+        ],
         "numbers": _numbers(report, chart, columns, shown),
         "breakdown_title": captions.breakdown_title(question.group),
         "by_type": question.group == Group.TOKENS,
@@ -70,12 +73,20 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
 
 
 def _drawn(report: Report) -> list[charts.Values]:
-    """The series that have something of what is measured, most first, and what all the others come to."""
-    metric, question = report.metric, report.question
-    first = [one for one in report.series[: charts.SHOWN] if not one.others and amount(one.total, metric)]
+    """The series that have something of what is measured, most first, and what all the others come to.
+
+    What is of no type of tokens is known by itself, and has the mark of the others.
+    """
+    metric, question, by_type = report.metric, report.question, report.group == Group.TOKENS
+    first = [one for one in report.series[: charts.SHOWN] if amount(one.total, metric) and (by_type or not one.others)]
     given = turns(question.scope.team, question.group, [one.key for one in first])
     drawn = [
-        charts.Values(one.label, one.key, tuple(amount(sums, metric) for sums in one.buckets), given.get(one.key, 0))
+        charts.Values(
+            one.label,
+            "" if one.others else one.key,
+            tuple(amount(sums, metric) for sums in one.buckets),
+            given.get(one.key, 0),
+        )
         for one in first
     ]
     if len(first) == sum(1 for one in report.series if amount(one.total, metric)):
@@ -150,7 +161,7 @@ def _detail(figure: Figure, question: Question, links: Links) -> str:
         case "requests":
             return links.to(metric=Metric.REQUESTS, group=_untyped(question)) + "#chart"
         case "cost":
-            return links.to(metric=Metric.COST, group=_untyped(question)) + "#chart"
+            return links.to(metric=Metric.COST) + "#chart"
         case "active":
             return links.to(group=question.scope.counted[-1]) + "#breakdown"
         case "errors":
@@ -160,7 +171,7 @@ def _detail(figure: Figure, question: Question, links: Links) -> str:
 
 
 def _untyped(question: Question) -> str:
-    """Types of tokens are not requested or paid one by one: another group, then."""
+    """Types of tokens are not requested one by one: another group, then."""
     return "" if question.group in {Group.TOKENS, question.scope.groups[0]} else question.group
 
 

@@ -17,7 +17,7 @@ from billing.usage.buckets import Moment, edges, edges_before, instant
 from billing.usage.comparing import cut, shift
 from billing.usage.periods import DAY, Period
 from billing.usage.questions import COLUMNS, Compared, Group, Metric, Question, days, quarters
-from billing.usage.sums import NAMES, NONE, SUMMED, UNMEASURED, Latency, Sums
+from billing.usage.sums import NAMES, NONE, OF_TYPES, SUMMED, UNMEASURED, UNTOLD, Costs, Latency, Sums
 
 MEMORY = "32MB"  # groups of a year, each with two histograms, that would else be sorted on disk: 350 ms in place of 200
 SHOWN = 50  # series of their own; the rest are "others"
@@ -42,14 +42,20 @@ class Found:
 
 @dataclass(slots=True)
 class Reading:
-    """`series` by the value that filters for it; None holds what is not among the first `SHOWN`."""
+    """`series` by the value that filters for it; None holds what is not among the first `SHOWN`.
+
+    Costs by type of tokens are those that were asked for: else there are none.
+    """
 
     series: dict[str | None, Found] = field(default_factory=dict)
     buckets: dict[int, Sums] = field(default_factory=dict)
     buckets_before: dict[int, Sums] = field(default_factory=dict)
     latencies: dict[int, Latency] = field(default_factory=dict)
+    costs: dict[int, Costs] = field(default_factory=dict)
     total: Sums = NONE
     before: Sums = NONE
+    total_costs: Costs = UNTOLD
+    costs_before: Costs = UNTOLD
     latency: Latency = UNMEASURED
     latency_before: Latency = UNMEASURED
 
@@ -58,7 +64,6 @@ EMPTY = "''::text"
 _ERRORS = "coalesce(sum(requests) FILTER (WHERE outcome NOT IN ({})), 0)".format(  # levels that tell outcomes apart
     ", ".join(f"'{outcome}'" for outcome in ENDED_WELL)
 )
-_SUMS = ", ".join(f"sum(sum_{name}){'' if name == 'cost' else '::bigint'}" for name in NAMES)
 _READ = """
 WITH part AS MATERIALIZED ({parts}),
 ranked AS (
@@ -80,15 +85,21 @@ HAVING NOT (earlier AND grouping(bar) = 0)
 # a thousand digits take two milliseconds each to become numbers.
 
 
-def read(question: Question, begins: tuple[Moment, ...], *, now: datetime, drawn: int = SHOWN) -> Reading:
-    """`drawn`: of how many series the sums by bucket are wanted. Those of the rest are under None."""
-    parts = [_part(table, question.group) for table in _tables(question, begins, now)]
+def read(
+    question: Question, begins: tuple[Moment, ...], *, now: datetime, drawn: int = SHOWN, costs: bool = False
+) -> Reading:
+    """`drawn`: of how many series the sums by bucket are wanted. Those of the rest are under None.
+
+    `costs`: whether those by type of tokens are wanted.
+    """
+    of_types = OF_TYPES if costs else ()
+    parts = [_part(table, question.group, of_types) for table in _tables(question, begins, now)]
     statement = _READ.format(
         parts=" UNION ALL ".join(f"({sql})" for sql, _ in parts),
         weight=WEIGHTS[question.metric],
         shown=SHOWN,
         drawn=drawn,
-        sums=_SUMS,
+        sums=", ".join(map(_added, (*NAMES, *of_types))),
     )
     reading = Reading()
     with transaction.atomic(), connection.cursor() as cursor:
@@ -99,15 +110,19 @@ def read(question: Question, begins: tuple[Moment, ...], *, now: datetime, drawn
     return reading
 
 
+def _added(name: str) -> str:
+    return f"sum(sum_{name})" if name == "cost" or name in OF_TYPES else f"sum(sum_{name})::bigint"
+
+
 def _take(reading: Reading, row: tuple[Any, ...]) -> None:
     earlier, place, name, by_place, by_name, last, ttft, *numbers = row
-    sums = Sums(*numbers)
+    sums, costs = Sums(*numbers[: len(NAMES)]), Costs(*numbers[len(NAMES) :])
     latency = Latency(ttft or 0)
     match earlier, by_place, by_name:
         case False, True, True:
             reading.series.setdefault(name, Found()).buckets[place] = sums
         case False, True, False:
-            reading.buckets[place], reading.latencies[place] = sums, latency
+            reading.buckets[place], reading.costs[place], reading.latencies[place] = sums, costs, latency
         case True, True, False:
             reading.buckets_before[place] = sums
         case False, False, True:
@@ -116,9 +131,9 @@ def _take(reading: Reading, row: tuple[Any, ...]) -> None:
         case True, False, True:
             reading.series.setdefault(name, Found()).before = sums
         case False, False, False:
-            reading.total, reading.latency = sums, latency
+            reading.total, reading.total_costs, reading.latency = sums, costs, latency
         case _:
-            reading.before, reading.latency_before = sums, latency
+            reading.before, reading.costs_before, reading.latency_before = sums, costs, latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +235,12 @@ def _table(question: Question, places: list[Moment], *, earlier: bool) -> _Table
     return _Table(days(question), "day", places, earlier)
 
 
-def _part(table: _Table, group: Group) -> tuple[str, list[Any]]:
+def _part(table: _Table, group: Group, of_types: tuple[str, ...]) -> tuple[str, list[Any]]:
     columns = ", ".join((
         f"{COLUMNS.get(group, EMPTY)} AS series",
         "NULL AS last" if table.earlier else f"max({table.when}) AS last",
         "sum(ttft) AS sum_ttft",
-        *(f"sum({name}) AS sum_{name}" for name in SUMMED),
+        *(f"sum({name}) AS sum_{name}" for name in (*SUMMED, *of_types)),
         f"{_ERRORS if issubclass(table.rows.model, RollUp) else 'sum(errors)'} AS sum_errors",
     ))  # fmt: skip
     return _select(table, columns, "1, series")

@@ -1,8 +1,8 @@
 """What was used, read from the roll-ups alone. Nothing here knows a page; words for people are in `captions`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 
 from django.utils.translation import gettext as _
 
@@ -11,7 +11,8 @@ from billing.usage.names import labels
 from billing.usage.periods import Period
 from billing.usage.questions import Compared, Group, Metric, Question
 from billing.usage.reading import DRAWN, SHOWN, Active, Found, Reading, active, read
-from billing.usage.sums import NONE, UNMEASURED, Latency, Sums
+from billing.usage.sums import NONE, UNMEASURED, UNTOLD, Latency, Sums
+from billing.usage.token_types import CACHED, INPUT, OUTPUT, REASONING, UNTYPED, reported, split_alike
 
 OTHERS = ""  # the key of what is not among the first series, and the label that says so is `others()`
 
@@ -21,7 +22,7 @@ class Series:
     """One row of the breakdown: a model, key, person, …, with its sums in each bucket.
 
     `key` is what a filter calls it. `last` is when it was used last in the period: a day, or a quarter hour's begin.
-    Rows by token type hold tokens alone; `known` is False where no engine reported any of the type.
+    Rows by token type hold tokens and what they cost; `known` is False where no engine reported any of the type.
     """
 
     key: str
@@ -80,15 +81,18 @@ class Report:
 def usage(question: Question, *, now: datetime, whole: bool = True) -> Report:
     """A year has at most fifty series, and what is left as one more, so that totals stay whole.
 
-    Not `whole`: only the first seven have their buckets, which is what a chart draws, and much less to read.
+    Not `whole`: only the first seven have their buckets, which is what a chart draws, and much less to read; and types
+    of tokens have a cost only where it is the measure.
     """
     begins = moments(question.period, question.bucket)
-    reading = read(question, begins, now=now, drawn=SHOWN if whole else DRAWN)
+    by_type = question.group == Group.TOKENS
+    costs = by_type and (whole or question.metric == Metric.COST)
+    reading = read(question, begins, now=now, drawn=SHOWN if whole else DRAWN, costs=costs)
     length = range(len(begins))
     return Report(
         question=question,
         moments=begins,
-        series=_token_types(reading, begins) if question.group == Group.TOKENS else _series(question, reading, begins),
+        series=_token_types(reading, begins, costs=costs) if by_type else _series(question, reading, begins),
         buckets=tuple(reading.buckets.get(place, NONE) for place in length),
         buckets_before=tuple(reading.buckets_before.get(place, NONE) for place in length),
         total=reading.total,
@@ -136,34 +140,34 @@ def _series(question: Question, reading: Reading, begins: tuple[Moment, ...]) ->
     return tuple(found)
 
 
-def _token_types(reading: Reading, begins: tuple[Moment, ...]) -> tuple[Series, ...]:
-    """Input and output, each without the part of it that has a row of its own."""
-    if not reading.total.requests and not reading.total.tokens:
-        return ()
-    found = reading.series.get("", Found())
+def _token_types(reading: Reading, begins: tuple[Moment, ...], *, costs: bool) -> tuple[Series, ...]:
+    """Input and output, each without the part of it that has a row of its own; with `costs`, what each cost.
+
+    What of a cost is of no type has a row too, the last one, where there is any.
+    """
     total = reading.total
-    kinds: list[tuple[str, str, bool, Callable[[Sums], Sums]]] = [
-        ("input", _("input"), True, lambda one: Sums(prompt_tokens=one.prompt_tokens - one.cached_tokens)),
-        ("cached", _("cached input"), bool(total.cached_reported), lambda one: Sums(prompt_tokens=one.cached_tokens)),
-        (
-            "output", _("output"), True,
-            lambda one: Sums(completion_tokens=one.completion_tokens - one.reasoning_tokens),
-        ),
-        (
-            "reasoning", _("reasoning"), bool(total.reasoning_reported),
-            lambda one: Sums(completion_tokens=one.reasoning_tokens),
-        ),
-    ]  # fmt: skip
+    if not total.requests and not total.tokens and not total.cost:
+        return ()
+    wholes = [(reading.buckets.get(place, NONE), reading.costs.get(place, UNTOLD)) for place in range(len(begins))]
+    wholes += [(total, reading.total_costs), (reading.before, reading.costs_before)]
+    if not costs:
+        wholes = [(replace(sums, cost=Decimal(0)), UNTOLD) for sums, _costs in wholes]
+    *buckets, whole, before = split_alike(wholes)
+    names = {
+        INPUT: _("input"), CACHED: _("cached input"), OUTPUT: _("output"), REASONING: _("reasoning"),
+        UNTYPED: _("not by type"),
+    }  # fmt: skip
     return tuple(
         Series(
-            key=key,
-            label=label,
-            buckets=tuple(part(reading.buckets.get(place, NONE)) for place in range(len(begins))),
-            total=part(total),
-            before=part(reading.before),
+            key=kind,
+            label=names[kind],
+            buckets=tuple(parts[kind] for parts in buckets),
+            total=whole[kind],
+            before=before[kind],
             latency=UNMEASURED,
-            last=found.last,
-            known=known,
+            last=reading.series.get("", Found()).last,
+            others=kind == UNTYPED,
+            known=reported(kind, total),
         )
-        for key, label, known, part in kinds
+        for kind in whole
     )

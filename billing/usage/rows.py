@@ -16,6 +16,7 @@ from billing.usage.exports import Number, Value, plain
 from billing.usage.questions import Compared, Group
 from billing.usage.reports import Report, Series
 from billing.usage.sums import NONE, Latency, Sums
+from billing.usage.token_types import CACHED, INPUT, UNTYPED
 
 SUMS = (
     "requests", "errors", "prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens",
@@ -47,28 +48,29 @@ def asked(report: Report) -> dict[str, Any]:
 
 def by_bucket(report: Report) -> Iterator[Row]:
     """The chart's bars; a series that has nothing in a bucket has no row for it."""
-    until = ends(report.moments, report.period)
+    until, by_type = ends(report.moments, report.period), report.group == Group.TOKENS
     for place, (begin, end) in enumerate(zip(report.moments, until, strict=True)):
         for series in report.series:
             if (sums := series.buckets[place]) != NONE:
-                yield _named(report, series, begin, end) | _sums(sums, report, series)
+                told = _of_type(sums, report.buckets[place], report, series) if by_type else _sums(sums, report)
+                yield _named(report, series, begin, end) | told
 
 
 def by_series(report: Report) -> Iterator[Row]:
     """The table's rows, in its order."""
     for series in breakdown.sorted_series(report):
-        yield (
-            _named(report, series, *_whole(report))
-            | _sums(series.total, report, series)
-            | _more(series.total, series.before, series.latency, report, last=series.last)
-        )
+        if report.group == Group.TOKENS:
+            told = _of_type(series.total, report.total, report, series) | _more_of_type(report, series)
+        else:
+            told = _sums(series.total, report) | _more(series.before, series.latency, report, last=series.last)
+        yield _named(report, series, *_whole(report)) | told
 
 
 def in_all(report: Report) -> Row:
     begin, end = _whole(report)
     named: Row = {"from": _said(begin, report), "to": _said(end, report), report.group.value: None, "id": None}
     total = report.total
-    return named | _sums(total, report) | _more(total, report.before, report.latency, report)
+    return named | _sums(total, report) | _more(report.before, report.latency, report)
 
 
 def _whole(report: Report) -> tuple[datetime, datetime]:
@@ -84,12 +86,25 @@ def _named(report: Report, series: Series, begin: Moment, end: Moment) -> Row:
     }
 
 
-def _sums(sums: Sums, report: Report, series: Series | None = None) -> Row:
-    """A type of tokens has a number of these alone, and none where no engine reported it."""
-    if series is not None and report.group == Group.TOKENS:
-        empty: Row = dict.fromkeys(SUMS)
-        column = "prompt_tokens" if series.key in {"input", "cached"} else "completion_tokens"
-        return empty | ({column: getattr(sums, column)} if series.known else {})
+def _of_type(sums: Sums, whole: Sums, report: Report, series: Series) -> Row:
+    """A type of tokens has a number of these and what they cost alone, and neither where no engine reported it."""
+    told: Row = dict.fromkeys(SUMS)
+    if series.known and whole.prices(sums):
+        told["cost"] = plain(sums.cost, report.period.zone)
+    if series.known and series.key != UNTYPED:
+        column = "prompt_tokens" if series.key in {INPUT, CACHED} else "completion_tokens"
+        told[column] = getattr(sums, column)
+    return told
+
+
+def _more_of_type(report: Report, series: Series) -> Row:
+    before, told = series.before, _more(series.before, series.latency, report, last=series.last)
+    if report.question.compared != Compared.NOT:
+        told["cost_before"] = plain(before.cost, report.period.zone) if report.before.prices(before) else None
+    return told | {"requests_before": None} | ({"tokens_before": None} if series.key == UNTYPED else {})
+
+
+def _sums(sums: Sums, report: Report) -> Row:
     return {
         "requests": sums.requests,
         "errors": sums.errors,
@@ -103,17 +118,16 @@ def _sums(sums: Sums, report: Report, series: Series | None = None) -> Row:
     }
 
 
-def _more(sums: Sums, before: Sums, latency: Latency, report: Report, *, last: Moment | None = None) -> Row:
+def _more(before: Sums, latency: Latency, report: Report, *, last: Moment | None = None) -> Row:
     """What the table tells of a whole row alone."""
     compared = report.question.compared != Compared.NOT
     wait = latency.first_token_p95
-    by_type = report.group == Group.TOKENS and last is not None
     return {
         "first_token_p95_ms": None if wait is None else round(wait),
         "last_used": None if last is None else _said(last, report),
         "tokens_before": before.tokens if compared else None,
-        "requests_before": before.requests if compared and not by_type else None,
-        "cost_before": _cost(before, report) if compared and not by_type else None,
+        "requests_before": before.requests if compared else None,
+        "cost_before": _cost(before, report) if compared else None,
     }
 
 

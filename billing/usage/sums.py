@@ -54,6 +54,12 @@ class Sums:
         """Whether a cost is known: where no price was in force there is none, which is not the same as 0."""
         return bool(self.priced_requests or self.cost)
 
+    def prices(self, part: "Sums") -> bool:
+        """Whether the cost of a type of tokens is known, which is a part of this. Nothing for some tokens may be what
+        they cost; where some requests had no price it is rather that these are theirs.
+        """
+        return self.priced and bool(part.cost or not part.tokens or self.priced_requests >= self.requests)
+
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(*(getattr(self, name) + getattr(other, name) for name in NAMES))
 
@@ -64,6 +70,25 @@ class Sums:
 NAMES = tuple(field.name for field in fields(Sums))
 SUMMED = NAMES[:-1]  # columns of the roll-ups; errors are told by the outcome
 NONE = Sums()
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Of a cost, what is of a type of tokens: read apart from the rest, since hardly anybody asks for it."""
+
+    input_cost: Decimal = Decimal(0)  # without what was cached
+    cached_cost: Decimal = Decimal(0)
+    output_cost: Decimal = Decimal(0)  # without reasoning
+    reasoning_cost: Decimal = Decimal(0)
+
+    def beyond(self, sums: Sums) -> Decimal:
+        """What the whole cost has more, or less: of no type, but for what rounding leaves, less than `ROUNDING`."""
+        return sums.cost - self.input_cost - self.cached_cost - self.output_cost - self.reasoning_cost
+
+
+ROUNDING = Decimal("1e-9")  # of the currency: a thousand corrections, each of which is rounded twice to 1e-12
+UNTOLD = Costs()
+OF_TYPES = tuple(field.name for field in fields(Costs))
 
 
 @dataclass(frozen=True, slots=True)

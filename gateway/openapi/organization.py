@@ -79,7 +79,11 @@ def organization_operations() -> dict[str, tuple[Json, str, Json]]:
             _operation(
                 "usageCosts",
                 _("Costs of a team or of all"),
-                _("What it cost, in the installation's currency. A line item is a model."),
+                _(
+                    "What it cost, in the installation's currency. A line item is a model and a type of its tokens, "
+                    "as in `llama3.3:70b, cached input`; what was corrected in money is of no type, and its item is "
+                    "the model alone."
+                ),
                 "costs",
             ),
             "OrganizationCosts",
@@ -114,7 +118,9 @@ def organization_schemas() -> Json:
         "object": {"type": "string"},
         "amount": {"type": "object", "required": list(amount), "properties": amount},
         **groups,
-        "line_item": _null("string", _("The model, where it is grouped by.")),
+        "line_item": _null("string", _("The model and the type of tokens, where it is grouped by.")),
+        "quantity": _null("integer", _("How many tokens the line item has.")),
+        "quantity_unit": _null("string", "`tokens`"),
     }
     return {
         "OrganizationUsage": _page_of(usage, required=["object", "input_tokens", "num_model_requests"]),
@@ -137,8 +143,16 @@ def admin_scheme(pattern: str) -> Json:
 
 def _operation(name: str, summary: str, text: str, report: str) -> Json:
     default, most = BUCKETS[report]
-    by = ["project_id", "user_id", "api_key_id", "line_item" if report == "costs" else "model"]
-    named = "line_items" if report == "costs" else "models"
+    costs = report == "costs"
+    by = ["project_id", "user_id", "api_key_id", "line_item" if costs else "model"]
+    named = (
+        ("line_items", _("Of these line items alone, each with its whole name."))
+        if costs
+        else (
+            "models",
+            _("Of these models alone."),
+        )
+    )
     limit = _(
         "How many buckets: %(default)s days unless asked, at most %(most)s. Of hours 24 and 168, of quarters 96 and "
         "672."
@@ -171,7 +185,7 @@ def _operation(name: str, summary: str, text: str, report: str) -> Json:
             _asked("project_ids", _("Of these teams alone."), _texts()),
             _asked("user_ids", _("Of these people alone."), _texts()),
             _asked("api_key_ids", _("Of these keys alone."), _texts()),
-            _asked(named, _("Of these models alone."), _texts()),
+            _asked(*named, _texts()),
         ],
     }
 

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -33,7 +33,7 @@ from billing.models import ENDED_WELL, UsageRecord
 from billing.records import Counts, Ended
 from billing.usage import files
 from billing.usage.periods import Period
-from billing.usage.questions import Bucket, Compared, Filters, Group, Question, Scope
+from billing.usage.questions import Bucket, Compared, Filters, Group, Metric, Question, Scope
 from billing.usage.reports import usage
 from billing.usage.sums import Sums
 from tests.billing.test_adjustments import call
@@ -144,8 +144,12 @@ def as_files_tell(sums: Sums) -> dict[str, Any]:
     return {name: getattr(sums, name) for name in COUNTED} | {
         "reasoning_tokens": sums.reasoning,
         "cached_tokens": sums.cached,
-        "cost": sums.cost if sums.priced else None,
+        "cost": cost_of(sums),
     }
+
+
+def cost_of(sums: Sums) -> Decimal | None:
+    return sums.cost if sums.priced else None
 
 
 def added_up(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -208,6 +212,10 @@ def compare(team: Team, period: Period) -> None:
             assert report.total == sums, (group, bucket)
             if group == Group.TOKENS:
                 assert sum(one.total.tokens for one in report.series) == sums.tokens
+                assert added_up(json.loads(json.dumps(files.as_json(report)))["buckets"])["cost"] == cost_of(sums)
+                by_cost = usage(replace(question, metric=Metric.COST), now=now, whole=False)
+                assert sum(one.total.cost for one in by_cost.series) == sums.cost
+                assert [one.key for one in by_cost.series][4:] == []  # nothing is corrected but by its tokens
                 continue
             told = as_files_tell(sums)
             document = json.loads(json.dumps(files.as_json(report)))

@@ -139,14 +139,16 @@ def test_every_way_to_ask_adds_up_to_the_log(
         bucket = chance.choice([bucket for bucket in Bucket if bucket != Bucket.HOUR or length <= 8])
         question = Question(
             Scope(red), period, group=group, bucket=bucket, filters=filters(chance, keys, [alice.pk]),
-            metric=Metric.TOKENS if group == Group.TOKENS else chance.choice(list(Metric)),
+            metric=chance.choice([Metric.TOKENS, Metric.COST] if group == Group.TOKENS else list(Metric)),
         )  # fmt: skip
         rows = rows_of(red, question)
         report = usage(question, now=now)
         assert report.total == of(rows)
         assert added(report.buckets) == of(rows)
         if group == Group.TOKENS:
-            assert added([one.total for one in report.series]).tokens == of(rows).tokens
+            by_type = added([one.total for one in report.series])
+            assert (by_type.tokens, by_type.cost) == (of(rows).tokens, of(rows).cost)
+            assert sum(Decimal(row["cost"] or 0) for row in as_json(report)["buckets"]) == of(rows).cost
             continue
         assert {one.key: one.total for one in report.series if one.total != Sums()} == {
             key: of(row for row in rows if value(row, group) == key) for key in {value(row, group) for row in rows}

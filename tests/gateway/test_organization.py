@@ -15,12 +15,14 @@ from accounts.admin_keys import issue_admin_key, revoke_admin_key
 from accounts.models import AuditEntry, Membership, Role, Team, User
 from accounts.teams import add_member
 from billing.ledger import log as ledger
+from billing.ledger.adjustments import adjust
 from billing.models import UsageRecord
 from billing.records import Counts
 from billing.usage import organization
 from gateway.openapi import in_english
 from gateway.openapi.organization import BUCKETS
 from gateway.organization import REPORTS
+from tests.billing.test_adjustments import call
 from tests.billing.traffic import PRICE, counts, ended, milliseconds, random_traffic
 from tests.factories import make_key, make_person
 from tests.gateway.conftest import Api
@@ -175,9 +177,45 @@ def test_filters_and_groups_as_clients_write_them(
     assert requests(platform, batch="true") == 0
     assert requests(platform, api_key_ids="nonsense") == 0
     costs = results(told(api, platform, "costs", end_time=seconds(end), group_by="project_id,line_item"))
-    assert {(one["project_id"], one["line_item"]) for one in costs} == {
+    assert {(one["project_id"], one["line_item"].split(",")[0]) for one in costs} == {
         (row.team.slug, row.model) for row in UsageRecord.objects.select_related("team") if begin <= row.at < end
     }
+
+
+@pytest.mark.spec("U1", "U3")
+def test_a_line_item_is_a_model_and_a_type_of_its_tokens(api: Api, red: Team, admin: str) -> None:
+    at = milliseconds(NOVEMBER + DAY / 2)
+    used = Counts(1000, 200, "upstream", "upstream", 50, 300)
+    ledger.write([
+        ended(red.pk, used, at_ms=at, model="llama, input", price=PRICE),  # an id may end as an item does
+        made := call(red, used, at=NOVEMBER + DAY / 2, price=PRICE),
+        ended(red.pk, used, at_ms=at, model="free"),
+        ended(red.pk, Counts(0, 0, "none", "none"), at_ms=at, model="failed", price=PRICE),
+    ])  # fmt: skip
+    adjust(request_id=made.start.id, money=Decimal(1), reason="as agreed", by=None)
+
+    def items(**query: Any) -> dict[str | None, tuple[str | None, int | None, str | None]]:
+        found = results(told(api, admin, "costs", limit=1, start_time=seconds(NOVEMBER), **query))
+        return {one["line_item"]: (one["amount"]["exact"], one["quantity"], one["quantity_unit"]) for one in found}
+
+    of_a_model = {", input": ("0.00063", 700), ", cached input": ("0.000135", 300), ", output": ("0.0006", 150),
+                  ", reasoning output": ("0.00025", 50)}  # fmt: skip
+    of_llama = {f"llama{name}": (cost, tokens, "tokens") for name, (cost, tokens) in of_a_model.items()}
+    of_llama["llama"] = ("0.998385", None, None)
+    of_other = {f"llama, input{name}": (cost, tokens, "tokens") for name, (cost, tokens) in of_a_model.items()}
+    free = {f"free{name}": (None, tokens, "tokens") for name, (_cost, tokens) in of_a_model.items()}
+    everything = items(group_by="line_item")
+    assert everything == of_llama | of_other | free
+    assert items() == {None: ("1.001615", None, None)}
+    assert sum(Decimal(cost or 0) for cost, _tokens, _unit in everything.values()) == Decimal("1.001615")
+    wanted = ["llama", "llama, cached input", "llama, input, input", "nobody's, output"]
+    picked = {name: told for name, told in everything.items() if name in wanted}
+    assert len(picked) == 3
+    assert items(group_by="line_item", line_items=wanted) == picked
+    assert items(line_items=wanted) == {None: ("0.99915", None, None)}
+    assert items(line_items=["free, output"]) == {None: (None, None, None)}
+    refused = ask(api, admin, "costs", line_items=["x"] * 101)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "line_items")
 
 
 @pytest.mark.spec("U3")
