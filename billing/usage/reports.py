@@ -136,7 +136,12 @@ def _series(question: Question, reading: Reading, begins: tuple[Moment, ...]) ->
         for key, one in reading.series.items()
         if key is not None or one.total != NONE or one.before != NONE  # else it holds buckets that none is drawn of
     ]
-    found.sort(key=lambda one: (one.others, -amount(one.total, question.metric), -one.total.requests, one.label))
+    barred = {key for key, one in reading.series.items() if one.buckets}  # of equals, those whose bars were read first
+    found.sort(
+        key=lambda one: (
+            one.others, -amount(one.total, question.metric), one.key not in barred, -one.total.requests, one.label,
+        )
+    )  # fmt: skip
     return tuple(found)
 
 

@@ -4,7 +4,6 @@ import csv
 import io
 import random
 import re
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -193,7 +192,7 @@ def test_what_is_corrected_in_tokens_costs_by_type_what_its_counts_cost_now(red:
 def test_what_is_corrected_in_money_is_of_no_type_and_has_a_row_of_its_own(
     client: Client, alice: User, red: Team, money: str, beyond: str, said: str
 ) -> None:
-    request = logged(red, used(1000, 1000, 0, 0), price=replace(PRICE, input=Decimal("1.7")))
+    request = logged(red, used(1000, 1000, 0, 0), price=PRICE._replace(input=Decimal("1.7")))
     adjust(request_id=request, money=Decimal(money), reason="as agreed", by=alice)
     report = asked(red)
     assert costs_of(report) == {
