@@ -20,7 +20,7 @@ TOLD = ("model", "outcome")  # what the sections tell apart
 def used(question: Question, begins: Sequence[Moment]) -> QuerySet[Any]:
     """The question's roll-ups, each with `place`, the number of its column."""
     when, found = ("bucket", quarters(question)) if question.by_quarters else ("day", _days(question))
-    return found.annotate(place=_place(when, edges(question, tuple(begins))))
+    return found.annotate(place=place(when, edges(question, tuple(begins))))
 
 
 def used_before(question: Question, *, now: datetime) -> list[QuerySet[Any]]:
@@ -48,7 +48,7 @@ def _days(question: Question) -> QuerySet[Any]:
 def refused(question: Question, begins: Sequence[Moment]) -> QuerySet[Any]:
     """Sums of what was refused. Of the filters, those by model and outcome cannot tell: such a call has neither."""
     moments = [instant(begin, question.period) for begin in begins]
-    found: QuerySet[Any] = _refused(question).annotate(place=_place("bucket", moments))
+    found: QuerySet[Any] = _refused(question).annotate(place=place("bucket", moments))
     return found
 
 
@@ -81,7 +81,8 @@ def _until(rows: QuerySet[Any], until: datetime | None) -> QuerySet[Any]:
     return rows if until is None else rows.filter(bucket__lt=until)
 
 
-def _place(when: str, begins: Sequence[Moment]) -> Any:
+def place(when: str, begins: Sequence[Moment]) -> Any:
+    """In which of these stretches of time a row lies, from 0; `when` is its column that says so."""
     base = DateField() if when == "day" else DateTimeField()
     places = Value(list(begins), ArrayField(base))
     return Func(F(when), places, function="width_bucket", output_field=IntegerField()) - Value(1)
