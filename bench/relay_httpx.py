@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from bench.relay import HEADERS
+from bench.relay import HEADERS, body_of
 
 
 @cache
@@ -16,14 +16,9 @@ def client() -> httpx.AsyncClient:
 
 
 async def application(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-    body = bytearray()
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
+    body = await body_of(receive)
     address = os.environ["ENGINE"] + scope["path"]
-    async with client().stream("POST", address, content=bytes(body), headers=HEADERS) as answer:
+    async with client().stream("POST", address, content=body, headers=HEADERS) as answer:
         kept = [(name, value) for name, value in answer.headers.raw if name.lower() != b"transfer-encoding"]
         await send({"type": "http.response.start", "status": answer.status_code, "headers": kept})
         async for chunk in answer.aiter_raw():
