@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -53,7 +52,7 @@ async def take(limiter: Limiter, *whose: Subject) -> Taken | LimitReached:
 
 
 def counts(prompt: int, completion: int) -> Counts:
-    return replace(NOTHING, prompt_tokens=prompt, completion_tokens=completion)
+    return NOTHING._replace(prompt_tokens=prompt, completion_tokens=completion)
 
 
 def used(counters: Counters, whose: Subject) -> list[int]:
