@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.engine import MODEL
 from bench.load import ROOT, Measured, Target, child, free_port, memory_mb
-from bench.servers import SERVERS, engine, gateway, installation, relay
+from bench.servers import H11, SERVERS, engine, gateway, installation, relay
 
 PROGRAM = ROOT / ".venv-litellm" / "bin" / "litellm"
 ENVIRONMENT = {
@@ -58,11 +58,11 @@ def main() -> None:
     with engine() as (url, _pid):
         with litellm(url) as target:
             theirs = Found.of("LiteLLM", target, 300, 60)
-        for server in SERVERS:
+        for server in (*SERVERS, H11):
             with relay(server, url) as target:
                 Found.of(f"bare relay on {server}", target, 3000, 800)
         with installation(url) as installed:
-            for server in SERVERS:
+            for server in (*SERVERS, H11):
                 with gateway(server, installed) as (target, _renamed):
                     tell(server, Found.of(f"gateway on {server}", target, 3000, 800), theirs)
 
