@@ -1,6 +1,6 @@
 """Addresses of the usage page: each says the whole state, with what a press changes in it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -48,6 +48,20 @@ class Links:
 
     def unfiltered(self) -> str:
         return self.to(origin="", **dict.fromkeys(KINDS))
+
+    def beside_the_bar(self) -> list[tuple[str, object]]:
+        """The fields that the form above the page carries along, since it asks for none of them."""
+        return [(name, value) for name, value in self._fields() if name in KINDS or name in {"sort", "of"}]
+
+    def beside_the_filters(self) -> list[tuple[str, object]]:
+        """The fields that the form of the filters carries along."""
+        return [(name, value) for name, value in self._fields() if name not in KINDS]
+
+    def _fields(self) -> Iterator[tuple[str, object]]:
+        for name, given in self.state.items():
+            for value in given if isinstance(given, tuple | list) else (given,):
+                if value not in ("", None):
+                    yield name, value
 
 
 _OF_THE_PAGE = ("group", "metric", "bucket", "compare", "sort", "of")  # which rows have nothing to do with

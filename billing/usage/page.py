@@ -18,7 +18,7 @@ from billing.usage.forms import UsageForm
 from billing.usage.links import Links
 from billing.usage.marking import turns
 from billing.usage.periods import DAY
-from billing.usage.questions import Group, Metric, Question
+from billing.usage.questions import Bucket, Group, Metric, Question
 from billing.usage.reports import Report, amount, others, usage
 from billing.usage.sections.page import budgets
 from billing.usage.sections.refused import refused
@@ -48,9 +48,8 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "lead": captions.lead(report, last_check()),
         "unlike": _unlike(report),
         "chips": filters.chips(question, links),
-        "offers": filters.offers(question),
         "filters_said": filters.in_words(question),
-        "kept": _kept(links),
+        "kept": links.beside_the_bar(),
         "empty": why_empty(report, links),
         "figures": [(figure, _detail(figure, question, links)) for figure in figures(report, refused(question))],
         "heading": captions.heading(report),
@@ -180,6 +179,8 @@ def _unlike(report: Report) -> str:
     question = report.question
     if not report.compared or not report.before.requests:
         return ""
+    if question.bucket == Bucket.DAY and report.buckets_before[0].requests:
+        return ""  # the first of them had usage
     first = first_day(question)
     before = question.period.moved(-shift(question))
     return captions.begins_within(first) if first and before.first < first <= before.last else ""
@@ -199,19 +200,3 @@ def _unreported(report: Report) -> str:
             words = {"type": label, "told": numbers.whole(told), "all": numbers.whole(total.requests)}
             said.append(_("Of %(all)s requests, %(told)s have a count of: %(type)s.") % words)
     return " ".join(said)
-
-
-def _kept(links: Links) -> dict[str, list[tuple[str, object]]]:
-    """What each of the page's two forms must carry along, since it has no field for it."""
-    state = [(name, value) for name, given in links.state.items() for value in _each(given)]
-    kinds = {*filters.GROUPS}
-    return {
-        "bar": [(name, value) for name, value in state if name in kinds or name in {"sort", "of"}],
-        "panel": [(name, value) for name, value in state if name not in kinds],
-    }
-
-
-def _each(value: object) -> list[object]:
-    if value in ("", None):
-        return []
-    return list(value) if isinstance(value, tuple | list) else [value]

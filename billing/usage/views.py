@@ -29,7 +29,7 @@ from billing.budgets import words as budget_words
 from billing.budgets.monthly import budgets_of_key
 from billing.limits.tiers import bounds_of_key
 from billing.limits.words import phrases
-from billing.usage import captions, charts, files
+from billing.usage import captions, charts, files, filters
 from billing.usage.forms import UsageForm
 from billing.usage.glances import week_of_key, week_of_team
 from billing.usage.links import Links
@@ -40,7 +40,9 @@ from billing.usage.scopes import scope_of
 from billing.usage.sections.page import sections
 from billing.usage.sums import Sums
 
-BELOW = "below"  # in the address: the page's lower half
+# In the address, parts of the page that are read when they are wanted: its lower half, and what may be filtered by.
+BELOW = "below"
+FILTERS = "filters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +195,17 @@ def _log(team: Team) -> str:
 def _page(request: HttpRequest, place: Place) -> HttpResponse:
     now = timezone.now()
     form, question, links = _asked(request, place, now)
-    if request.GET.get("part") == BELOW:
+    part_asked = request.GET.get("part")
+    if part_asked == BELOW:
         return _below(request, place, question, links, now)
+    if part_asked == FILTERS:
+        return _filters(request, place, question, links)
     found = context(form, question, links, now=now) | {
         "shown": place.scope.team,
         "title": place.title,
         "path": place.path,
         "below": links.to(part=BELOW),
+        "panel": links.to(part=FILTERS),
         "files": _files(place, links),
         "teams_of_mine": _teams(request, place),
         "base_url": settings.BASE_URL,
@@ -222,6 +228,23 @@ def _below(request: HttpRequest, place: Place, question: Question, links: Links,
         "back": links.to(),
     }
     response = render(request, "billing/sections.html" if _wants_part(request) else "billing/below.html", found)
+    response["Vary"] = "HX-Request"
+    return response
+
+
+def _filters(request: HttpRequest, place: Place, question: Question, links: Links) -> HttpResponse:
+    """What the panel of filters holds, fetched when it is opened; a page of its own for who has no script."""
+    found = {
+        "shown": place.scope.team,
+        "title": place.title,
+        "path": place.path,
+        "kept": links.beside_the_filters(),
+        "offers": filters.offers(question),
+        "days": captions.days_in_words(question.period),
+        "back": links.to(),
+    }
+    part = _wants_part(request)
+    response = render(request, "billing/filters.html#panel" if part else "billing/filters.html", found)
     response["Vary"] = "HX-Request"
     return response
 

@@ -118,6 +118,36 @@ def test_all_state_is_in_the_address_and_comes_back_checked(client: Client, alic
     assert escape("?period=custom&first=2026-03-01&last=2026-03-31&group=member&metric=cost&origin=api") in html
 
 
+@pytest.mark.spec("U3")
+def test_what_may_be_filtered_by_comes_when_it_is_asked_for_and_keeps_the_rest_of_the_question(
+    client: Client, alice: User, red: Team, traffic: None
+) -> None:
+    client.force_login(alice)
+    query = "?period=7d&group=outcome&model=llama&outcome=ok"
+    whole = page(client, red, query)
+    assert 'type="checkbox" name="model"' not in whole
+    (address,) = re.findall(r'<details class="menu" hx-get="([^"]*)"', whole)
+    form = client.get(address.replace("&amp;", "&"), headers={"HX-Request": "true"}).content.decode()
+    assert re.match(r'\s*<form class="pop choices"', form)
+    assert re.findall(r'type="checkbox" name="(\w+)" value="([^"]*)" checked', form) == [
+        ("model", "llama"), ("outcome", "ok"),
+    ]  # fmt: skip
+    assert re.findall(r'name="model" value="([^"]*)"', form) == ["llama", "mistral"]
+    assert "blues-secret" not in form
+    assert re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form) == [("period", "7d"), ("group", "outcome")]
+
+
+def test_without_script_what_may_be_filtered_by_is_a_page_of_its_own(
+    client: Client, alice: User, red: Team, traffic: None
+) -> None:
+    client.force_login(alice)
+    html = page(client, red, "?period=7d&part=filters")
+    assert "<h1>Usage</h1>" in html
+    (form,) = re.findall(r'<form class="choices".*?</form>', html, re.DOTALL)
+    assert f'action="{reverse("billing:usage", args=[red.slug])}"' in form
+    assert re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form) == [("period", "7d")]
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -86,6 +86,12 @@ def test_the_bar_of_filters_works_without_script(visitor: Visitor, alice: User, 
     expect(page.locator("#breakdown tbody th")).to_have_text(["qwen"])
     expect(page.get_by_role("columnheader", name="Change")).to_have_count(0)
     expect(page.get_by_label("Print")).to_be_hidden()
+    page.locator("summary", has_text="Add a filter").click()
+    page.get_by_role("link", name="More filters").click()
+    page.get_by_label("llama").check()
+    page.get_by_role("button", name="Filter").click()
+    expect(page).to_have_url(re.compile(r"period=7d.*compare=off.*model=llama.*model=qwen"))
+    expect(page.locator(".chip")).to_have_count(2)
 
 
 def test_paper_has_the_tables_and_says_what_was_asked_and_when(
