@@ -43,16 +43,18 @@ def views(slug: str, whose: str) -> list[View]:
         found.append(View(f"{whose}, {span_said}, cost by type", path, bar))
     found.append(View(f"{whose}, 30 days, lower half", f"/t/{slug}/usage/?part=below", TEAM_30_DAYS))
     found.append(View(f"{whose}, a year, lower half", f"/t/{slug}/usage/?{YEAR}&part=below", TEAM_YEAR))
+    found.append(View(f"{whose}, a year, filters", f"/t/{slug}/usage/?{YEAR}&part=filters", TEAM_YEAR))
     found.append(View(f"{whose}, a year, one model", f"/t/{slug}/usage/?{YEAR}&model=model-1", TEAM_YEAR))
     found.append(View(f"{whose}, a year in UTC", f"/t/{slug}/usage/?{YEAR}&zone=UTC", TEAM_YEAR))
     return found
 
 
 def platform_views() -> list[View]:
-    return [
+    found = [
         View(f"platform, a year, by {group}", f"/operator/usage/?{YEAR}&group={group}&compare=before", PLATFORM_YEAR)
         for group in ("team", "model", "origin", "outcome")
     ]
+    return [*found, View("platform, a year, filters", f"/operator/usage/?{YEAR}&part=filters", PLATFORM_YEAR)]
 
 
 TODAY = datetime.now(UTC).date()

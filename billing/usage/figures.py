@@ -98,12 +98,10 @@ def _cost_note(total: Sums) -> str:
 
 def _active(report: Report) -> Figure:
     active = report.active
-    parts = tuple(
-        Part(numbers.whole(number), _unit(group, number))
-        for group, number in zip(active.groups, active.now, strict=True)
-    )
-    drawn = _spark(report, [active.buckets.get(place, (0,))[-1] for place in range(len(report.moments))])
-    now, before, last = active.now[-1], active.before[-1], active.groups[-1]
+    parts = tuple(Part(numbers.whole(one.now), _unit(group, one.now)) for group, one in active.items())
+    last = report.question.scope.counted[-1]
+    now, before = active[last].now, active[last].before
+    drawn = _spark(report, [active[last].buckets.get(place, 0) for place in range(len(report.moments))])
     if not report.compared or now == before:
         delta = Delta(words=_("as before") if report.compared else "")
     else:
@@ -112,7 +110,7 @@ def _active(report: Report) -> Figure:
     label = {
         Group.MEMBER: _("Keys and people"),
         Group.TEAM: _("Models and teams"),
-        Group.MODEL: _("Keys and models") if len(active.groups) > 1 else _("Models"),
+        Group.MODEL: _("Keys and models") if len(active) > 1 else _("Models"),
     }[last]
     return Figure("active", label, parts, delta, "", drawn)
 

@@ -4,7 +4,6 @@ What of a cost is of no type is an item too, the model alone.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from billing.usage.sums import Costs, Sums
 from billing.usage.token_types import CACHED, INPUT, OUTPUT, REASONING, UNTYPED, split
@@ -24,7 +23,7 @@ def line_items(model: str, sums: Sums, costs: Costs) -> Iterator[tuple[str, Sums
         if part.tokens or part.cost:
             yield (
                 model + _SUFFIXES[kind],
-                replace(part, priced_requests=sums.priced_requests if sums.prices(part) else 0),
+                part._replace(priced_requests=sums.priced_requests if sums.prices(part) else 0),
             )
 
 

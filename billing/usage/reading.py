@@ -7,9 +7,10 @@ the groups costs little, and histograms, the dearest of the sums, are added up o
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 
 from billing.models import ENDED_WELL, RollUp
@@ -43,10 +44,22 @@ class Found:
 
 
 @dataclass(slots=True)
+class Active:
+    """How many different values of a group there were, in the period, in each of its places, and in the days before.
+
+    What is nobody (the chat's missing key, a service key's missing owner) is not counted.
+    """
+
+    now: int = 0
+    before: int = 0
+    buckets: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Reading:
     """`series` by the value that filters for it; None holds what is not among the first `SHOWN`.
 
-    Costs by type of tokens are those that were asked for: else there are none.
+    Costs by type of tokens are those that were asked for: else there are none. `active` is by what the scope counts.
     """
 
     series: dict[str | None, Found] = field(default_factory=dict)
@@ -60,6 +73,7 @@ class Reading:
     costs_before: Costs = UNTOLD
     latency: Latency = UNMEASURED
     latency_before: Latency = UNMEASURED
+    active: dict[Group, Active] = field(default_factory=dict)
 
 
 EMPTY = "''::text"
@@ -71,20 +85,25 @@ WITH part AS MATERIALIZED ({parts}),
 ranked AS (
     SELECT series, row_number() OVER (
         ORDER BY coalesce(sum({weight}) FILTER (WHERE NOT earlier), 0) DESC, sum({weight}) DESC, series
-    ) AS rank FROM part GROUP BY series
+    ) AS rank, bool_or(earlier) AS was, NOT bool_and(earlier) AS goes_on FROM part GROUP BY series
 ),
 named AS (
     SELECT part.*, CASE WHEN rank <= {shown} THEN part.series::text END AS name,
         CASE WHEN rank <= {drawn} THEN part.series::text END AS bar
     FROM part JOIN ranked USING (series)
 )
-SELECT earlier, place, coalesce(name, bar), grouping(place) = 0, grouping(name, bar) < 3, max(last),
+SELECT earlier, place, coalesce(name, bar), grouping(place) = 0, grouping(name, bar) < 3, {active}, max(last),
     CASE WHEN grouping(bar) = 1 THEN sum(sum_ttft)::text END,
     {sums}
 FROM named GROUP BY GROUPING SETS ((earlier, place, bar), (earlier, place), (earlier, name), (earlier))
 HAVING NOT (earlier AND grouping(bar) = 0)
 """  # `grouping` is a number of bits, one where the column was added up over. Histograms as text: psycopg's Decimals of
 # a thousand digits take two milliseconds each to become numbers.
+_NOBODY = {Group.KEY: "0", Group.MEMBER: "0", Group.TEAM: "0", Group.MODEL: "''"}
+# Of a place, whose rows of a series are one but for the days before, and of all, by whether it was there at all.
+_ACTIVE = """CASE WHEN grouping(place) = 0 THEN count(nullif(series, {nobody}))
+    ELSE (SELECT count(*) FROM ranked WHERE series <> {nobody} AND CASE WHEN named.earlier THEN was ELSE goes_on END)
+    END"""
 
 
 def read(
@@ -95,36 +114,44 @@ def read(
     `costs`: whether those by type of tokens are wanted.
     """
     of_types = OF_TYPES if costs else ()
-    parts = [_part(table, question.group, of_types) for table in _tables(question, begins, now)]
+    tables = _tables(question, begins, now)
+    parts, params = _joined([_part(table, question.group, of_types) for table in tables])
+    nobody = _NOBODY.get(question.group)
     statement = _READ.format(
-        parts=" UNION ALL ".join(f"({sql})" for sql, _ in parts),
+        parts=parts,
         weight=WEIGHTS[question.metric],
         shown=SHOWN,
         drawn=drawn,
-        sums=", ".join(map(_added, (*NAMES, *of_types))),
+        active=_ACTIVE.format(nobody=nobody) if nobody else "0",
+        sums=", ".join(_whole(name, f"sum(sum_{name})") for name in (*NAMES, *of_types)),
     )
-    reading = Reading()
+    reading = Reading(active={group: Active() for group in question.scope.counted})
+    own = reading.active.get(question.group, Active())
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in _SETTINGS.items()))
-        cursor.execute(statement, [param for _, params in parts for param in params])
+        cursor.execute(statement, params)
         for row in cursor.fetchall():
-            _take(reading, row)
+            _take(reading, own, row)
+        _count_others(cursor, reading, question, tables, begins, now)
     return reading
 
 
-def _added(name: str) -> str:
-    return f"sum(sum_{name})" if name == "cost" or name in OF_TYPES else f"sum(sum_{name})::bigint"
+def _whole(name: str, sums: str) -> str:
+    """PostgreSQL gives sums of whole numbers as decimals, which take longer to be added up and to be read."""
+    return sums if name == "cost" or name in OF_TYPES else f"({sums})::bigint"
 
 
-def _take(reading: Reading, row: tuple[Any, ...]) -> None:
-    earlier, place, name, by_place, by_name, last, ttft, *numbers = row
-    sums, costs = Sums(*numbers[: len(NAMES)]), Costs(*numbers[len(NAMES) :])
-    latency = Latency(ttft or 0)
+def _take(reading: Reading, active: Active, row: tuple[Any, ...]) -> None:
+    earlier, place, name, by_place, by_name, different, last, ttft, *numbers = row
+    sums = Sums._make(numbers[: len(NAMES)])
+    costs = Costs(*numbers[len(NAMES) :]) if len(numbers) > len(NAMES) else UNTOLD
+    latency = Latency(ttft) if ttft else UNMEASURED
     match earlier, by_place, by_name:
         case False, True, True:
             reading.series.setdefault(name, Found()).buckets[place] = sums
         case False, True, False:
             reading.buckets[place], reading.costs[place], reading.latencies[place] = sums, costs, latency
+            active.buckets[place] = different
         case True, True, False:
             reading.buckets_before[place] = sums
         case False, False, True:
@@ -133,72 +160,71 @@ def _take(reading: Reading, row: tuple[Any, ...]) -> None:
         case True, False, True:
             reading.series.setdefault(name, Found()).before = sums
         case False, False, False:
-            reading.total, reading.total_costs, reading.latency = sums, costs, latency
+            reading.total, reading.total_costs, reading.latency, active.now = sums, costs, latency, different
         case _:
             reading.before, reading.costs_before, reading.latency_before = sums, costs, latency
+            active.before = different
 
 
-@dataclass(frozen=True, slots=True)
-class Active:
-    """How many different values of each group there were, in the period, in each bucket, and in the period before."""
-
-    groups: tuple[Group, ...]
-    now: tuple[int, ...]
-    before: tuple[int, ...]
-    buckets: dict[int, tuple[int, ...]]
-
-
-_NOBODY = {Group.KEY: "0", Group.MEMBER: "0", Group.TEAM: "0", Group.MODEL: "''"}
 _COUNT = """
 SELECT earlier, place, grouping(place) = 0, {counts} FROM ({parts}) part
 GROUP BY GROUPING SETS ((earlier, place), (earlier))
 """
 
 
-def active(question: Question, begins: tuple[Moment, ...], *, now: datetime) -> Active:
-    """What is nobody (the chat's missing key, a service key's missing owner) is not counted."""
-    groups = question.scope.counted
+def _count_others(
+    cursor: CursorWrapper,
+    reading: Reading,
+    question: Question,
+    tables: list["_Table"],
+    begins: tuple[Moment, ...],
+    now: datetime,
+) -> None:
+    """What is active of other groups than the question's own, whose rows say so themselves."""
+    others = [group for group in reading.active if group != question.group]
     if question.scope.team is not None:
-        return _active(question, groups, begins, now)
+        if others:
+            _count(cursor, reading, tables, others)
+        return
     # The platform's levels that tell teams are not those that tell models, but for one that has too many rows.
-    apart = [_active(replace(question, group=group), (group,), begins, now) for group in groups]
-    places = {place for one in apart for place in one.buckets}
-    return Active(
-        groups,
-        tuple(one.now[0] for one in apart),
-        tuple(one.before[0] for one in apart),
-        {place: tuple(one.buckets.get(place, (0,))[0] for one in apart) for place in places},
-    )
+    for group in others:
+        _count(cursor, reading, _tables(replace(question, group=group), begins, now), [group])
 
 
-def _active(question: Question, groups: tuple[Group, ...], begins: tuple[Moment, ...], now: datetime) -> Active:
+def _count(cursor: CursorWrapper, reading: Reading, tables: list["_Table"], groups: list[Group]) -> None:
     wanted = ", ".join(COLUMNS[group] for group in groups)
-    parts = [_select(table, wanted, f"1, {wanted}") for table in _tables(question, begins, now)]
+    parts, params = _joined([_select(table, wanted, f"1, {wanted}") for table in tables])
     counts = ", ".join(f"count(DISTINCT nullif({COLUMNS[group]}, {_NOBODY[group]}))" for group in groups)
-    nothing = (0,) * len(groups)
-    found: dict[bool, tuple[int, ...]] = {False: nothing, True: nothing}
-    buckets = {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _COUNT.format(counts=counts, parts=" UNION ALL ".join(f"({sql})" for sql, _ in parts)),
-            [param for _, params in parts for param in params],
-        )
-        for earlier, place, by_place, *numbers in cursor.fetchall():
+    cursor.execute(_COUNT.format(counts=counts, parts=parts), params)
+    for earlier, place, by_place, *numbers in cursor.fetchall():
+        for group, number in zip(groups, numbers, strict=True):
+            active = reading.active[group]
             if not by_place:
-                found[earlier] = tuple(numbers)
+                active.before, active.now = (number, active.now) if earlier else (active.before, number)
             elif not earlier:
-                buckets[place] = tuple(numbers)
-    return Active(groups, found[False], found[True], buckets)
+                active.buckets[place] = number
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Rows of one level of roll-ups, the column that says when, and where the buckets begin in it."""
+    """Rows of one level of roll-ups, the column that says when, and where the buckets begin in it.
 
-    rows: QuerySet[Any]
+    Which rows these are is Django's to say. The rest would take it as long to write as PostgreSQL to carry out.
+    """
+
+    name: str
+    where: str
+    params: tuple[Any, ...]
     when: str
     edges: list[Moment]
     earlier: bool
+    tells_outcomes: bool
+
+    @classmethod
+    def of(cls, rows: QuerySet[Any], when: str, places: list[Moment], *, earlier: bool) -> Self:
+        where, params = rows.query.get_compiler(connection=connection).compile(rows.query.where)
+        level = rows.model
+        return cls(level._meta.db_table, where, tuple(params), when, places, earlier, issubclass(level, RollUp))
 
     @property
     def kind(self) -> str:
@@ -221,42 +247,43 @@ def _tables(question: Question, begins: tuple[Moment, ...], now: datetime) -> li
 def _before(question: Question, places: list[Moment], until: datetime) -> list[_Table]:
     """Up to a moment, which only quarter hours can tell: of its day by these, of the days before as ever."""
     if question.by_quarters:
-        return [_Table(quarters(question).filter(bucket__lt=until), "bucket", places, earlier=True)]
+        return [_Table.of(quarters(question).filter(bucket__lt=until), "bucket", places, earlier=True)]
     period, zone = question.period, question.period.zone
     day = until.astimezone(zone).date()
     begun = quarters(question.over(Period(day, day, zone))).filter(bucket__lt=until)
-    tables = [_Table(begun, "bucket", [instant(place, period) for place in places], earlier=True)]
+    tables = [_Table.of(begun, "bucket", [instant(place, period) for place in places], earlier=True)]
     if day > period.first:
-        tables.append(_Table(days(question.over(Period(period.first, day - DAY, zone))), "day", places, earlier=True))
+        tables.append(
+            _Table.of(days(question.over(Period(period.first, day - DAY, zone))), "day", places, earlier=True)
+        )
     return tables
 
 
 def _table(question: Question, places: list[Moment], *, earlier: bool) -> _Table:
     if question.by_quarters:
-        return _Table(quarters(question), "bucket", places, earlier)
-    return _Table(days(question), "day", places, earlier)
+        return _Table.of(quarters(question), "bucket", places, earlier=earlier)
+    return _Table.of(days(question), "day", places, earlier=earlier)
 
 
-def _part(table: _Table, group: Group, of_types: tuple[str, ...]) -> tuple[str, list[Any]]:
+def _part(table: _Table, group: Group, of_types: tuple[str, ...]) -> tuple[str, tuple[Any, ...]]:
     columns = ", ".join((
         f"{COLUMNS.get(group, EMPTY)} AS series",
         "NULL AS last" if table.earlier else f"max({table.when}) AS last",
         "sum(ttft) AS sum_ttft",
-        *(f"sum({name}) AS sum_{name}" for name in (*SUMMED, *of_types)),
-        f"{_ERRORS if issubclass(table.rows.model, RollUp) else 'sum(errors)'} AS sum_errors",
+        *(f"{_whole(name, f'sum({name})')} AS sum_{name}" for name in (*SUMMED, *of_types)),
+        f"{_whole('errors', _ERRORS if table.tells_outcomes else 'sum(errors)')} AS sum_errors",
     ))  # fmt: skip
     return _select(table, columns, "1, series")
 
 
-def _select(table: _Table, columns: str, grouped: str) -> tuple[str, list[Any]]:
-    """The rows by their place among the edges and by other columns.
-
-    Which rows these are is Django's to say. The rest would take it as long to write as PostgreSQL to carry out.
-    """
-    compiler = table.rows.query.get_compiler(connection=connection)
-    where, given = compiler.compile(table.rows.query.where)
+def _select(table: _Table, columns: str, grouped: str) -> tuple[str, tuple[Any, ...]]:
+    """The rows by their place among the edges and by other columns."""
     statement = (
         f"SELECT width_bucket({table.when}, %s::{table.kind}[]) - 1 AS place, {table.earlier} AS earlier, {columns}"  # noqa: S608  names of our own
-        f" FROM {table.rows.model._meta.db_table} WHERE {where} GROUP BY {grouped}"
+        f" FROM {table.name} WHERE {table.where} GROUP BY {grouped}"
     )
-    return statement, [table.edges, *given]
+    return statement, (table.edges, *table.params)
+
+
+def _joined(parts: list[tuple[str, tuple[Any, ...]]]) -> tuple[str, list[Any]]:
+    return " UNION ALL ".join(f"({sql})" for sql, _ in parts), [param for _, params in parts for param in params]

@@ -1,6 +1,6 @@
 """What was used, read from the roll-ups alone. Nothing here knows a page; words for people are in `captions`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -10,7 +10,7 @@ from billing.usage.buckets import Moment, moments, running
 from billing.usage.names import labels
 from billing.usage.periods import Period
 from billing.usage.questions import Compared, Group, Metric, Question
-from billing.usage.reading import DRAWN, SHOWN, Active, Found, Reading, active, read
+from billing.usage.reading import DRAWN, SHOWN, Active, Found, Reading, read
 from billing.usage.sums import NONE, UNMEASURED, UNTOLD, Latency, Sums
 from billing.usage.token_types import CACHED, INPUT, OUTPUT, REASONING, UNTYPED, reported, split_alike
 
@@ -53,7 +53,7 @@ class Report:
     latencies: tuple[Latency, ...]  # of the buckets, the time until the first token alone
     latency: Latency
     latency_before: Latency
-    active: Active
+    active: dict[Group, Active]  # by what the scope counts
     read_at: datetime
 
     @property
@@ -100,7 +100,7 @@ def usage(question: Question, *, now: datetime, whole: bool = True) -> Report:
         latencies=tuple(reading.latencies.get(place, UNMEASURED) for place in length),
         latency=reading.latency,
         latency_before=reading.latency_before,
-        active=active(question, begins, now=now),
+        active=reading.active,
         read_at=now,
     )
 
@@ -156,7 +156,7 @@ def _token_types(reading: Reading, begins: tuple[Moment, ...], *, costs: bool) -
     wholes = [(reading.buckets.get(place, NONE), reading.costs.get(place, UNTOLD)) for place in range(len(begins))]
     wholes += [(total, reading.total_costs), (reading.before, reading.costs_before)]
     if not costs:
-        wholes = [(replace(sums, cost=Decimal(0)), UNTOLD) for sums, _costs in wholes]
+        wholes = [(sums._replace(cost=Decimal(0)), UNTOLD) for sums, _costs in wholes]
     *buckets, whole, before = split_alike(wholes)
     names = {
         INPUT: _("input"), CACHED: _("cached input"), OUTPUT: _("output"), REASONING: _("reasoning"),

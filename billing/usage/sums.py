@@ -1,9 +1,10 @@
 """What roll-ups are added up to: tokens, requests and cost, and how long answers took."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from operator import add, sub
+from typing import Any, NamedTuple
 
 from django.db.models import Q, Sum
 
@@ -11,8 +12,7 @@ from billing.ledger.histograms import percentile
 from billing.models import ENDED_WELL
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(NamedTuple):
     """`…_reported`: requests whose engine told such tokens, if only zero. Where none did, none are known."""
 
     requests: int = 0
@@ -60,20 +60,19 @@ class Sums:
         """
         return self.priced and bool(part.cost or not part.tokens or self.priced_requests >= self.requests)
 
-    def __add__(self, other: "Sums") -> "Sums":
-        return Sums(*(getattr(self, name) + getattr(other, name) for name in NAMES))
+    def __add__(self, other: "Sums") -> "Sums":  # type: ignore[override]  # sums are added up, not strung together
+        return Sums(*map(add, self, other))
 
     def __sub__(self, other: "Sums") -> "Sums":
-        return Sums(*(getattr(self, name) - getattr(other, name) for name in NAMES))
+        return Sums(*map(sub, self, other))
 
 
-NAMES = tuple(field.name for field in fields(Sums))
+NAMES = Sums._fields
 SUMMED = NAMES[:-1]  # columns of the roll-ups; errors are told by the outcome
 NONE = Sums()
 
 
-@dataclass(frozen=True, slots=True)
-class Costs:
+class Costs(NamedTuple):
     """Of a cost, what is of a type of tokens: read apart from the rest, since hardly anybody asks for it."""
 
     input_cost: Decimal = Decimal(0)  # without what was cached
@@ -88,7 +87,7 @@ class Costs:
 
 ROUNDING = Decimal("1e-9")  # of the currency: a thousand corrections, each of which is rounded twice to 1e-12
 UNTOLD = Costs()
-OF_TYPES = tuple(field.name for field in fields(Costs))
+OF_TYPES = Costs._fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +99,7 @@ class Percentiles:
     p99: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(NamedTuple):
     """A histogram of the time until the first token, as `billing.ledger.histograms.counts` takes it."""
 
     ttft: int | str = 0

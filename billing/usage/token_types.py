@@ -1,7 +1,6 @@
 """Tokens and their cost by type: input, cached input, output, reasoning, each without what is another's."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from billing.usage.sums import ROUNDING, Costs, Sums
 
@@ -19,7 +18,7 @@ def split_alike(wholes: Sequence[tuple[Sums, Costs]]) -> list[dict[str, Sums]]:
     if any(abs(costs.beyond(sums)) >= ROUNDING for sums, costs in wholes):
         return [_types(sums, costs) | {UNTYPED: Sums(cost=costs.beyond(sums))} for sums, costs in wholes]
     # What rounding leaves is input's, as that of a request is.
-    return [_types(one, replace(costs, input_cost=costs.input_cost + costs.beyond(one))) for one, costs in wholes]
+    return [_types(one, costs._replace(input_cost=costs.input_cost + costs.beyond(one))) for one, costs in wholes]
 
 
 def _types(sums: Sums, costs: Costs) -> dict[str, Sums]:

@@ -82,8 +82,10 @@ def burndowns(scope: Scope, *, now: datetime) -> list[Burndown]:
     team = scope.team
     if team is None:
         return []
-    budgets = Budget.objects.filter(team=team, key=scope.key_id, member=scope.member_id)
-    every = standings(budgets.select_related("key", "member", "team").order_by("unit"), team=team, now=now)
+    budgets = Budget.objects.filter(team=team, key=scope.key_id, member=scope.member_id).order_by("unit")
+    if scope.key_id is not None or scope.member_id is not None:
+        budgets = budgets.select_related("key", "member", "team")
+    every = standings(budgets, team=team, now=now)
     if not every:
         return []
     spending = _spending(team, every, now)
