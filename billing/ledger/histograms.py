@@ -7,8 +7,9 @@ A histogram is one number: the count of bucket b stands in its decimal digits 12
 adds them bucket by bucket, which PostgreSQL's `numeric` does in C, in `sum()` as in `+` (docs/decisions.md).
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 GROWTH = 2**0.25  # a bucket's upper bound by its lower one, but for rounding to whole milliseconds
 DIGITS = 12  # of a bucket: a trillion requests
@@ -20,44 +21,38 @@ BOUNDS: tuple[int, ...] = tuple(dict.fromkeys(round(2 ** (step / 4)) for step in
 _EDGES = tuple(pairwise((0, *BOUNDS, BOUNDS[-1] + 1)))
 
 
-def counts(packed: int | str) -> Iterator[tuple[int, int]]:
-    """The buckets that hold something, as (bucket, requests), lowest first.
+def counts(packed: int | str) -> list[int]:
+    """The requests in each bucket, from the lowest up to the last one that holds any.
 
     Text is the number as PostgreSQL writes it, which is quicker to read than to make a number of.
     """
     digits = str(packed)
-    for bucket, end in enumerate(range(len(digits), 0, -DIGITS)):
-        count = int(digits[max(end - DIGITS, 0) : end])
-        if count:
-            yield bucket, count
+    return [int(digits[max(end - DIGITS, 0) : end]) for end in range(len(digits), 0, -DIGITS)]
 
 
 def size(packed: int | str) -> int:
     """Of how many requests it tells."""
-    return sum(count for _, count in counts(packed))
+    return sum(counts(packed))
 
 
 def percentiles(packed: int | str, shares: Sequence[float]) -> list[float | None]:
-    """Milliseconds within which each share (0 to 1, rising) of the requests was done, interpolated inside one bucket.
+    """Milliseconds within which each share (above 0, up to 1) of the requests was done, interpolated inside one bucket.
 
     Off by less than GROWTH - 1 of the exact value, which is the one at place ⌈share · n⌉. Above the last bound, that
     bound. None: nothing was measured.
     """
-    filled = list(counts(packed))
-    whole = sum(count for _, count in filled)
+    buckets = counts(packed)
+    up_to = list(accumulate(buckets))
+    whole = up_to[-1]
+    if not whole:
+        return [None] * len(shares)
     found: list[float | None] = []
-    before, place = 0, 0  # the requests in the buckets below, and the bucket looked at
     for share in shares:
         wanted = share * whole
-        while place < len(filled) and before + filled[place][1] < wanted:
-            before += filled[place][1]
-            place += 1
-        if place == len(filled):
-            found.append(None)
-            continue
-        bucket, count = filled[place]
+        bucket = bisect_left(up_to, wanted)
         low, above = _EDGES[bucket]
-        found.append(low + (above - 1 - low) * max(wanted - before, 1) / count)
+        below = up_to[bucket] - buckets[bucket]
+        found.append(low + (above - 1 - low) * max(wanted - below, 1) / buckets[bucket])
     return found
 
 
@@ -68,12 +63,7 @@ def percentile(packed: int | str, share: float) -> float | None:
 
 def total(packed: int | str) -> float:
     """Milliseconds of all requests together, each taken to be in the middle of its bucket: off as a percentile is."""
-    return sum(count * (_EDGES[bucket][0] + _EDGES[bucket][1] - 1) / 2 for bucket, count in counts(packed))
-
-
-def approximate_sum(packed: int) -> float:
-    """Milliseconds of all requests together, each taken to lie in the middle of its bucket: off by a tenth at most."""
-    return sum(count * sum(_EDGES[bucket]) / 2 for bucket, count in counts(packed))
+    return sum(count * (low + above - 1) / 2 for count, (low, above) in zip(counts(packed), _EDGES, strict=False))
 
 
 def packed(bucket: int, count: int = 1) -> int:

@@ -9,7 +9,7 @@ from time import monotonic
 from django.db.models import Sum
 
 from accounts.models import Team
-from billing.ledger.histograms import approximate_sum, percentile
+from billing.ledger.histograms import percentile, total
 from billing.models import UsageQuarter
 from gateway.models import ServedModel
 
@@ -65,6 +65,6 @@ board = Speeds()
 
 
 def _speed(ttft: int, duration: int, written: int) -> Speed:
-    writing = approximate_sum(duration) - approximate_sum(ttft)
+    writing = total(duration) - total(ttft)
     rate = written / (writing / 1000) if written and writing > 0 else None
     return Speed(percentile(ttft, 0.5), rate)

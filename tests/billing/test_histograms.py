@@ -63,7 +63,7 @@ def test_histograms_of_parts_add_up_to_that_of_the_whole(parts: list[list[int]])
 
 def test_a_bucket_holds_a_trillion_requests_and_touches_no_other() -> None:
     full = packed(3, 10**12 - 1) + packed(4, 7)
-    assert list(counts(full)) == [(3, 10**12 - 1), (4, 7)]
+    assert counts(full) == [0, 0, 0, 10**12 - 1, 7]
 
 
 def test_without_a_request_there_is_no_percentile_and_beyond_the_last_bound_there_is_that_bound() -> None:
@@ -121,4 +121,4 @@ def test_what_no_engine_reported_is_told_from_nothing(red: Team) -> None:
 def test_the_sum_is_made_by_postgresql_itself(db: None) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT sum(n) FROM unnest(%s::numeric[]) n", [[packed(83, 5), packed(83, 6), packed(0)]])
-        assert list(counts(int(cursor.fetchone()[0]))) == [(0, 1), (83, 11)]
+        assert counts(int(cursor.fetchone()[0])) == [1, *[0] * 82, 11]
