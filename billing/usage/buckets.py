@@ -38,7 +38,7 @@ def running(begins: tuple[Moment, ...], period: Period, now: datetime) -> int | 
     """The place of the bucket that is not over yet."""
     if not period.begin <= now < period.end:
         return None
-    return bisect_right([instant(moment, period) for moment in begins], now) - 1
+    return bisect_right(begins, now, key=lambda moment: instant(moment, period)) - 1
 
 
 def edges(question: Question, begins: tuple[Moment, ...]) -> list[Moment]:

@@ -1,5 +1,6 @@
 """Words for the numbers of a report, made from the numbers shown. They never claim a cause."""
 
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ from django.utils.translation import ngettext, pgettext
 from billing.ledger.checks import Check
 from billing.models import ENDED_WELL
 from billing.moments import zone_in_words
-from billing.numbers import compact, decimal, money, percent, whole
+from billing.numbers import compact, decimal, money, percent, whole, writing_whole
 from billing.usage.periods import Period
 from billing.usage.questions import Bucket, Compared, Group, Metric
 from billing.usage.reports import Report, Series, amount
@@ -196,6 +197,9 @@ def scale_label(number: float, metric: Metric, *, top: bool) -> str:
     return compact(number)
 
 
-def exact(number: float, metric: Metric) -> str:
-    """For a table."""
-    return money(Decimal(str(number))) if metric == Metric.COST else whole(int(number))
+def exactly(metric: Metric) -> Callable[[float], str]:
+    """How a table writes numbers, of which it has hundreds."""
+    if metric == Metric.COST:
+        return lambda number: money(Decimal(str(number)))
+    write = writing_whole()
+    return lambda number: write(int(number))

@@ -6,6 +6,7 @@ heights are px. All places are text, ready for an attribute, so that no locale c
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 
 from billing.usage.marks import OTHERS, told_apart
 from billing.usage.plots.scales import steps
@@ -69,6 +70,13 @@ class Hit:
     title: str
     href: str
 
+    @property
+    def drawn(self) -> str:
+        """As markup, its words escaped: see `Stack.drawn`."""
+        title = f"<title>{escape(self.title)}</title>"
+        box = f'<rect class="hit" x="{self.x}" width="{self.width}" height="100%">{title}</rect>'
+        return f'<a href="{escape(self.href)}" tabindex="-1">{box}</a>' if self.href else box
+
 
 @dataclass(frozen=True, slots=True)
 class Chart:
@@ -83,6 +91,11 @@ class Chart:
     count: int = 0  # of the columns: the width of the box in which `outline` is drawn
     outline: str = ""  # a path along the tops of what it is compared with; empty: with nothing
     hits: tuple[Hit, ...] = ()
+
+    @property
+    def pointed(self) -> str:
+        """Its hits as markup."""
+        return "".join([hit.drawn for hit in self.hits])
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +141,15 @@ def stacked(
     sums = [sum(max(0, one.numbers[place]) for one in shown) for place in range(len(columns))]
     scale = steps(max([*sums, *before], default=0), whole=whole)
     highest = scale[-1]
+    places = [_percent((place + GAP) / len(columns)) for place in range(len(columns))]
+    full, width = (_percent(part / max(len(columns), 1)) for part in (1, 1 - 2 * GAP))
     stacks, below = [], [0.0] * len(columns)
     for one, mark in zip(shown, _marks(shown), strict=True):
         bars = []
         for place, number in enumerate(one.numbers):
             if number > 0:
-                bars.append(
-                    _bar(place, len(columns), below[place], number, highest, f"{columns[place].title} · {one.name}")
-                )
+                title = f"{columns[place].title} · {one.name}"
+                bars.append(_bar(places[place], width, below[place], number, highest, title))
                 below[place] += number
         stacks.append(Stack(one.name, mark, tuple(bars)))
     return Chart(
@@ -150,13 +164,13 @@ def stacked(
             for place, column in enumerate(columns)
             if column.label
         ),
-        veil=_bar(running, len(columns), 0, sums[running], highest, "")
+        veil=_bar(places[running], width, 0, sums[running], highest, "")
         if running is not None and sums[running]
         else None,
         count=len(columns),
         outline=_outline(before, highest) if any(before) else "",
         hits=tuple(
-            Hit(_percent(place / len(columns)), _percent(1 / len(columns)), column.reading or column.title, column.href)
+            Hit(_percent(place / len(columns)), full, column.reading or column.title, column.href)
             for place, column in enumerate(columns)
         ),
     )
@@ -207,15 +221,10 @@ def _line(value: float, highest: float, label: str) -> Line:
     return Line(f"{y:.0f}", f"{y + 4:.0f}", label)
 
 
-def _bar(place: int, count: int, below: float, number: float, highest: float, title: str) -> Bar:
+def _bar(x: str, width: str, below: float, number: float, highest: float, title: str) -> Bar:
     height = HEIGHT * number / highest
-    return Bar(
-        x=_percent((place + GAP) / count),
-        y=f"{HEIGHT - HEIGHT * below / highest - height:.1f}",
-        width=_percent((1 - 2 * GAP) / count),
-        height=f"{height:.1f}",
-        title=title,
-    )
+    y = HEIGHT - HEIGHT * below / highest - height
+    return Bar(x, f"{y:.1f}", width, f"{height:.1f}", title)
 
 
 def _percent(part: float) -> str:

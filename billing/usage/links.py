@@ -1,6 +1,6 @@
 """Addresses of the usage page: each says the whole state, with what a press changes in it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -31,9 +31,10 @@ class Links:
         """To one value of each filter named, whatever else was asked of it."""
         return self.to(sort="", **values)
 
-    def to_days(self, first: date, last: date) -> str:
-        """A bar of a day leads to its hours, one of a month to its days."""
-        return self.to(period="custom", first=first.isoformat(), last=last.isoformat(), bucket="")
+    def to_days(self) -> Callable[[date, date], str]:
+        """A bar of a day leads to its hours, one of a month to its days. What they have in common is written once."""
+        begin = self.to(period="custom", first="", last="", bucket="")
+        return lambda first, last: f"{begin}&first={first.isoformat()}&last={last.isoformat()}"
 
     def log(self, **values: str) -> str:
         """The requests behind a number."""

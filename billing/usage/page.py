@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from billing import numbers
 from billing.ledger.checks import last_check
 from billing.usage import axis_captions, breakdown, captions, charts, filters
-from billing.usage.buckets import Moment, ends
+from billing.usage.buckets import ends
 from billing.usage.comparing import shift
 from billing.usage.data_tables import DataTable, table
 from billing.usage.empty import first_day, why_empty
@@ -37,7 +37,8 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
     report = usage(question, now=now, whole=False)
     shown = _drawn(report)
     columns = axis_captions.columns(question, report.moments, now=now)
-    chart = _chart(report, columns, shown, links)
+    written = _written(report, shown)
+    chart = _chart(report, columns, shown, written, links)
     marks = {one.key: stack.mark for one, stack in zip(shown, chart.stacks, strict=True) if one.key}
     return {
         "form": form,
@@ -61,7 +62,7 @@ def context(form: UsageForm, question: Question, links: Links, *, now: datetime)
         "legend": [
             _legend(one, stack, report, links) for one, stack in zip(shown, chart.stacks, strict=True) if stack.bars
         ],
-        "numbers": _numbers(report, chart, columns, shown),
+        "numbers": _numbers(report, chart, columns, shown, written),
         "breakdown_title": captions.breakdown_title(question.group),
         "by_type": question.group == Group.TOKENS,
         "heads": breakdown.heads(report, links),
@@ -96,16 +97,15 @@ def _drawn(report: Report) -> list[charts.Values]:
     return [*drawn, charts.Values(others(), "", rest)]
 
 
-def _chart(report: Report, columns: list[charts.Column], shown: list[charts.Values], links: Links) -> charts.Chart:
+def _chart(
+    report: Report, columns: list[charts.Column], shown: list[charts.Values], written: list[list[str]], links: Links
+) -> charts.Chart:
     metric = report.metric
-    until = ends(report.moments, report.period)
     pointed = [
-        replace(
-            column,
-            reading=_reading(column.title, [(one.name, one.numbers[place]) for one in shown], metric),
-            href=_narrower(moment, end, links),
+        replace(column, reading=reading, href=href)
+        for column, reading, href in zip(
+            columns, _readings(columns, shown, written), _narrower(report, links), strict=True
         )
-        for place, (column, moment, end) in enumerate(zip(columns, report.moments, until, strict=True))
     ]
     return charts.stacked(
         pointed,
@@ -118,18 +118,33 @@ def _chart(report: Report, columns: list[charts.Column], shown: list[charts.Valu
     )
 
 
-def _reading(name: str, parts: list[tuple[str, float]], metric: Metric) -> str:
+def _written(report: Report, shown: list[charts.Values]) -> list[list[str]]:
+    """What each column comes to, and then what of it is each series', as a bar and the table below it tell it."""
+    total = [amount(sums, report.metric) for sums in report.buckets]
+    write = captions.exactly(report.metric)
+    return [[write(number) for number in numbers] for numbers in (total, *(one.numbers for one in shown))]
+
+
+def _readings(columns: list[charts.Column], shown: list[charts.Values], written: list[list[str]]) -> list[str]:
     """What a bar says when it is pointed at: its whole, and each series that has something, as they are stacked."""
-    told = [f"{label}: {captions.exact(number, metric)}" for label, number in reversed(parts) if number]
-    whole = captions.exact(sum(number for _, number in parts), metric)
-    return "\n".join([f"{name} · {whole}", *told])
+    total, *parts = written
+    stacked = [(one.name, one.numbers, told) for one, told in zip(shown, parts, strict=True)][::-1]
+    return [
+        "\n".join([
+            f"{column.title} · {total[place]}",
+            *(f"{name}: {told[place]}" for name, numbers, told in stacked if numbers[place]),
+        ])
+        for place, column in enumerate(columns)
+    ]  # fmt: skip
 
 
-def _narrower(moment: Moment, end: Moment, links: Links) -> str:
+def _narrower(report: Report, links: Links) -> list[str]:
     """A bar of days leads to these days; of an hour there is nothing narrower than the log."""
-    if isinstance(moment, datetime) or isinstance(end, datetime):
-        return ""
-    return links.to_days(moment, end - DAY)
+    to_days = links.to_days()
+    return [
+        "" if isinstance(moment, datetime) or isinstance(end, datetime) else to_days(moment, end - DAY)
+        for moment, end in zip(report.moments, ends(report.moments, report.period), strict=True)
+    ]
 
 
 def _legend(one: charts.Values, stack: charts.Stack, report: Report, links: Links) -> Legend:
@@ -138,12 +153,13 @@ def _legend(one: charts.Values, stack: charts.Stack, report: Report, links: Link
 
 
 def _numbers(
-    report: Report, chart: charts.Chart, columns: list[charts.Column], shown: list[charts.Values]
+    report: Report,
+    chart: charts.Chart,
+    columns: list[charts.Column],
+    shown: list[charts.Values],
+    written: list[list[str]],
 ) -> DataTable:
     """What the chart draws, for whoever does not see it; its rows lead where the bars do."""
-    metric = report.metric
-    total = [amount(sums, metric) for sums in report.buckets]
-    written = [[captions.exact(number, metric) for number in one] for one in (total, *(each.numbers for each in shown))]
     return table(
         axis_captions.first_head(report.question.bucket),
         [_("Total"), *(one.name for one in shown)],

@@ -25,10 +25,10 @@ from billing.usage.sums import NAMES, NONE, OF_TYPES, SUMMED, UNMEASURED, UNTOLD
 _SETTINGS = {"work_mem": "32MB", "max_parallel_workers_per_gather": "0", "jit": "off"}
 SHOWN = 50  # series of their own; the rest are "others"
 DRAWN = 7  # of them, those that a chart tells apart; of the rest it needs no sums by bucket
-WEIGHTS = {
-    Metric.TOKENS: "sum_prompt_tokens + sum_completion_tokens",
-    Metric.REQUESTS: "sum_requests",
-    Metric.COST: "sum_cost",
+MEASURED = {  # what a metric is the sum of
+    Metric.TOKENS: ("prompt_tokens", "completion_tokens"),
+    Metric.REQUESTS: ("requests",),
+    Metric.COST: ("cost",),
 }
 
 
@@ -87,18 +87,15 @@ ranked AS (
         ORDER BY coalesce(sum({weight}) FILTER (WHERE NOT earlier), 0) DESC, sum({weight}) DESC, series
     ) AS rank, bool_or(earlier) AS was, NOT bool_and(earlier) AS goes_on FROM part GROUP BY series
 ),
-named AS (
-    SELECT part.*, CASE WHEN rank <= {shown} THEN part.series::text END AS name,
-        CASE WHEN rank <= {drawn} THEN part.series::text END AS bar
-    FROM part JOIN ranked USING (series)
+named AS NOT MATERIALIZED (
+    SELECT part.*, rank, CASE WHEN rank <= {shown} THEN series::text END AS name FROM part JOIN ranked USING (series)
 )
-SELECT earlier, place, coalesce(name, bar), grouping(place) = 0, grouping(name, bar) < 3, {active}, max(last),
-    CASE WHEN grouping(bar) = 1 THEN sum(sum_ttft)::text END,
-    {sums}
-FROM named GROUP BY GROUPING SETS ((earlier, place, bar), (earlier, place), (earlier, name), (earlier))
-HAVING NOT (earlier AND grouping(bar) = 0)
-"""  # `grouping` is a number of bits, one where the column was added up over. Histograms as text: psycopg's Decimals of
-# a thousand digits take two milliseconds each to become numbers.
+SELECT earlier, place, name, grouping(place) = 0, grouping(name) = 0, {active}, max(last), sum(sum_ttft)::text, {sums}
+FROM named GROUP BY GROUPING SETS ((earlier, place), (earlier, name), (earlier))
+UNION ALL
+SELECT false, place, name, true, true, 0, NULL, NULL, {bars}
+FROM named WHERE NOT earlier AND {drawn} GROUP BY place, name
+"""  # Histograms as text: psycopg's Decimals of a thousand digits take two milliseconds each to become numbers.
 _NOBODY = {Group.KEY: "0", Group.MEMBER: "0", Group.TEAM: "0", Group.MODEL: "''"}
 # Of a place, whose rows of a series are one but for the days before, and of all, by whether it was there at all.
 _ACTIVE = """CASE WHEN grouping(place) = 0 THEN count(nullif(series, {nobody}))
@@ -107,9 +104,9 @@ _ACTIVE = """CASE WHEN grouping(place) = 0 THEN count(nullif(series, {nobody}))
 
 
 def read(
-    question: Question, begins: tuple[Moment, ...], *, now: datetime, drawn: int = SHOWN, costs: bool = False
+    question: Question, begins: tuple[Moment, ...], *, now: datetime, whole: bool = True, costs: bool = False
 ) -> Reading:
-    """`drawn`: of how many series the sums by bucket are wanted. Those of the rest are under None.
+    """Not `whole`: by place, of the first `DRAWN` series what is measured is read alone, the rest of their sums is 0.
 
     `costs`: whether those by type of tokens are wanted.
     """
@@ -117,13 +114,17 @@ def read(
     tables = _tables(question, begins, now)
     parts, params = _joined([_part(table, question.group, of_types) for table in tables])
     nobody = _NOBODY.get(question.group)
+    measured = MEASURED[question.metric]
+    sums = {name: _whole(name, f"sum(sum_{name})") for name in (*NAMES, *of_types)}
+    bars = sums if whole else {name: sums[name] if name in measured else "0" for name in sums}
     statement = _READ.format(
         parts=parts,
-        weight=WEIGHTS[question.metric],
+        weight=" + ".join(f"sum_{name}" for name in measured),
         shown=SHOWN,
-        drawn=drawn,
+        drawn="true" if whole else f"rank <= {DRAWN}",
         active=_ACTIVE.format(nobody=nobody) if nobody else "0",
-        sums=", ".join(_whole(name, f"sum(sum_{name})") for name in (*NAMES, *of_types)),
+        sums=", ".join(sums.values()),
+        bars=", ".join(bars.values()),
     )
     reading = Reading(active={group: Active() for group in question.scope.counted})
     own = reading.active.get(question.group, Active())

@@ -10,7 +10,7 @@ from billing.usage.buckets import Moment, moments, running
 from billing.usage.names import labels
 from billing.usage.periods import Period
 from billing.usage.questions import Compared, Group, Metric, Question
-from billing.usage.reading import DRAWN, SHOWN, Active, Found, Reading, read
+from billing.usage.reading import Active, Found, Reading, read
 from billing.usage.sums import NONE, UNMEASURED, UNTOLD, Latency, Sums
 from billing.usage.token_types import CACHED, INPUT, OUTPUT, REASONING, UNTYPED, reported, split_alike
 
@@ -81,13 +81,13 @@ class Report:
 def usage(question: Question, *, now: datetime, whole: bool = True) -> Report:
     """A year has at most fifty series, and what is left as one more, so that totals stay whole.
 
-    Not `whole`: only the first seven have their buckets, which is what a chart draws, and much less to read; and types
-    of tokens have a cost only where it is the measure.
+    Not `whole`: only the first seven have their buckets, and of these what is measured, which is what a chart draws,
+    and much less to read; and types of tokens have a cost only where it is the measure.
     """
     begins = moments(question.period, question.bucket)
     by_type = question.group == Group.TOKENS
     costs = by_type and (whole or question.metric == Metric.COST)
-    reading = read(question, begins, now=now, drawn=SHOWN if whole else DRAWN, costs=costs)
+    reading = read(question, begins, now=now, whole=whole, costs=costs)
     length = range(len(begins))
     return Report(
         question=question,

@@ -25,7 +25,7 @@ from billing.usage.charts import Column, Values, stacked
 from billing.usage.forms import UsageForm
 from billing.usage.periods import Period
 from billing.usage.questions import Bucket, Compared, Group, Metric, Question, Scope, address
-from billing.usage.reports import usage
+from billing.usage.reports import amount, usage
 from tests.billing.traffic import PRICE, a_refusal, counts, ended, milliseconds
 from tests.factories import join, make_key, make_person, make_team
 
@@ -111,7 +111,7 @@ def test_a_bar_leads_to_its_day_and_a_bar_of_weeks_to_its_days(client: Client, a
     place = reverse("billing:usage", args=[used.slug])
     html = page(client, f"{place}?period=7d&group=key")
     last = unescape(re.findall(r'<a href="([^"]*)" tabindex="-1">', html)[-1])
-    assert last == f"{place}?period=custom&first={today}&last={today}&group=key"
+    assert last == f"{place}?period=custom&group=key&first={today}&last={today}"
     assert requests(page(client, last)) == "4"
     weeks = page(client, f"{place}?period=30d&bucket=week")
     first, *_ = (unescape(found) for found in re.findall(r'<a href="([^"]*)" tabindex="-1">', weeks))
@@ -225,7 +225,22 @@ def test_a_year_by_key_names_fifty_and_adds_up_the_rest(red: Team) -> None:
     drawn = usage(question, now=NOON, whole=False)
     assert [one.total for one in drawn.series] == [one.total for one in report.series]
     assert [one.key for one in drawn.series[:7]] == [str(key) for key in range(1, 8)]
-    assert drawn.series[0].buckets == report.series[0].buckets
+    assert [one.tokens for one in drawn.series[0].buckets] == [one.tokens for one in report.series[0].buckets]
+    assert [bool(sum(one.tokens for one in series.buckets)) for series in drawn.series] == [True] * 7 + [False] * 44
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_of_the_series_that_are_drawn_what_is_measured_is_read(red: Team, metric: Metric) -> None:
+    at = milliseconds(NOON)
+    ledger.write([
+        ended(red.pk, counts(10 * number, number), model=model, at_ms=at - number * 86_400_000, price=PRICE)
+        for model in ("llama", "qwen") for number in range(1, 9)
+    ])  # fmt: skip
+    question = asked(f"period=30d&metric={metric.value}", Scope(red))
+    drawn, whole = (usage(question, now=NOON, whole=whole) for whole in (False, True))
+    for part, all_of_it in zip(drawn.series, whole.series, strict=True):
+        assert [amount(one, metric) for one in part.buckets] == [amount(one, metric) for one in all_of_it.buckets]
+        assert sum(amount(one, metric) for one in part.buckets) > 0
 
 
 def test_a_running_period_is_compared_up_to_the_same_time_of_the_day(red: Team) -> None:
