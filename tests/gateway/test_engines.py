@@ -8,7 +8,7 @@ import pytest
 
 from gateway.engines import CLIENTS
 from gateway.engines.client import close_http, parsed_object
-from gateway.engines.clock import Clock, Deadlines
+from gateway.engines.clock import Clock, Cut, Deadlines
 from gateway.engines.demo import count
 from gateway.engines.facts import EngineFacts, Item, Json, Kind, Question, Route
 from gateway.engines.ollama import _Shape
@@ -56,6 +56,28 @@ def whole(route: Route, body: Json) -> Json:
 
 def route_to(kind: str, url: str = "", model: str = "plain") -> Route:
     return Route(EngineFacts(1, "e", kind, url, "", ""), "public", model)
+
+
+@pytest.mark.parametrize("kind", ["openai", "ollama"])
+def test_an_engine_that_is_ahead_of_its_reader_is_cut_off_too(kind: str) -> None:
+    """What has come already is read without a wait, and so without a moment in which a wait could be ended."""
+
+    async def run() -> int:
+        clock, read = Clock(Deadlines(first=5, between=5, total=20)), 0
+        batches = CLIENTS[kind].stream(route_to(kind, engine.url, "fault:ok?n=20000"), asked(ASKED), clock)
+        try:
+            with pytest.raises(Cut):
+                async for batch in batches:
+                    read += len(batch)
+                    await asyncio.sleep(0.05)  # the next ones are here meanwhile
+                    clock.cut()
+        finally:
+            clock.close()
+            await close_http()
+        return read
+
+    with FaultEngine() as engine:
+        assert 0 < asyncio.run(run()) < 10_000
 
 
 @pytest.mark.spec("R07")
