@@ -1,23 +1,21 @@
 """The roll-ups of a question, read in one scan: by bucket, by series, by both, and in all, with the days before.
 
-Django writes the part that reads the table and knows the filters; what is made of it stands in SQL below, since
-neither grouping sets nor a rank over a sum can be said otherwise. Groups are few, rows are many: the second pass over
-the groups costs little, and histograms, the dearest of the sums, are added up over rows once.
+Django writes which rows these are (`sources`). What is made of them stands in SQL below, since neither grouping sets
+nor a rank over a sum can be said otherwise. Groups are few, rows are many: the second pass over the groups is cheap,
+and histograms, the dearest of the sums, are added up over rows once.
 """
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
-from django.db.models import QuerySet
 
-from billing.models import ENDED_WELL, RollUp
-from billing.usage.buckets import Moment, edges, edges_before, instant
-from billing.usage.comparing import cut, shift
-from billing.usage.periods import DAY, Period
-from billing.usage.questions import COLUMNS, Compared, Group, Metric, Question, days, quarters
+from billing.models import ENDED_WELL
+from billing.usage.buckets import Moment
+from billing.usage.questions import COLUMNS, Group, Metric, Question
+from billing.usage.sources import Source, sources
 from billing.usage.sums import NAMES, NONE, OF_TYPES, SUMMED, UNMEASURED, UNTOLD, Costs, Latency, Sums
 
 # Of the statement below. Groups of a year, each with two histograms, would else be sorted on disk: 350 ms in place of
@@ -111,30 +109,39 @@ def read(
     `costs`: whether those by type of tokens are wanted.
     """
     of_types = OF_TYPES if costs else ()
-    tables = _tables(question, begins, now)
-    parts, params = _joined([_part(table, question.group, of_types) for table in tables])
-    nobody = _NOBODY.get(question.group)
+    read_from = sources(question, begins, now)
+    reading = Reading(active={group: Active() for group in question.scope.counted})
+    own = reading.active.get(question.group)
     measured = MEASURED[question.metric]
     sums = {name: _whole(name, f"sum(sum_{name})") for name in (*NAMES, *of_types)}
     bars = sums if whole else {name: sums[name] if name in measured else "0" for name in sums}
     statement = _READ.format(
-        parts=parts,
+        parts=" UNION ALL ".join(_part(source, question.group, of_types) for source in read_from),
         weight=" + ".join(f"sum_{name}" for name in measured),
         shown=SHOWN,
         drawn="true" if whole else f"rank <= {DRAWN}",
-        active=_ACTIVE.format(nobody=nobody) if nobody else "0",
+        active="0" if own is None else _ACTIVE.format(nobody=_NOBODY[question.group]),
         sums=", ".join(sums.values()),
         bars=", ".join(bars.values()),
     )
-    reading = Reading(active={group: Active() for group in question.scope.counted})
-    own = reading.active.get(question.group, Active())
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in _SETTINGS.items()))
-        cursor.execute(statement, params)
+        cursor.execute(statement, [value for source in read_from for value in source.given])
         for row in cursor.fetchall():
-            _take(reading, own, row)
-        _count_others(cursor, reading, question, tables, begins, now)
+            _take(reading, own or Active(), row)
+        _count_others(cursor, reading, question, read_from, begins, now)
     return reading
+
+
+def _part(source: Source, group: Group, of_types: tuple[str, ...]) -> str:
+    columns = ", ".join((
+        f"{COLUMNS.get(group, EMPTY)} AS series",
+        "NULL AS last" if source.earlier else f"max({source.when}) AS last",
+        "sum(ttft) AS sum_ttft",
+        *(f"{_whole(name, f'sum({name})')} AS sum_{name}" for name in (*SUMMED, *of_types)),
+        f"{_whole('errors', _ERRORS if source.tells_outcomes else 'sum(errors)')} AS sum_errors",
+    ))  # fmt: skip
+    return source.select(columns, "series")
 
 
 def _whole(name: str, sums: str) -> str:
@@ -177,7 +184,7 @@ def _count_others(
     cursor: CursorWrapper,
     reading: Reading,
     question: Question,
-    tables: list["_Table"],
+    read_from: list[Source],
     begins: tuple[Moment, ...],
     now: datetime,
 ) -> None:
@@ -185,18 +192,18 @@ def _count_others(
     others = [group for group in reading.active if group != question.group]
     if question.scope.team is not None:
         if others:
-            _count(cursor, reading, tables, others)
+            _count(cursor, reading, read_from, others)
         return
     # The platform's levels that tell teams are not those that tell models, but for one that has too many rows.
     for group in others:
-        _count(cursor, reading, _tables(replace(question, group=group), begins, now), [group])
+        _count(cursor, reading, sources(replace(question, group=group), begins, now), [group])
 
 
-def _count(cursor: CursorWrapper, reading: Reading, tables: list["_Table"], groups: list[Group]) -> None:
+def _count(cursor: CursorWrapper, reading: Reading, read_from: list[Source], groups: list[Group]) -> None:
     wanted = ", ".join(COLUMNS[group] for group in groups)
-    parts, params = _joined([_select(table, wanted, f"1, {wanted}") for table in tables])
+    parts = " UNION ALL ".join(source.select(wanted, wanted) for source in read_from)
     counts = ", ".join(f"count(DISTINCT nullif({COLUMNS[group]}, {_NOBODY[group]}))" for group in groups)
-    cursor.execute(_COUNT.format(counts=counts, parts=parts), params)
+    cursor.execute(_COUNT.format(counts=counts, parts=parts), [value for source in read_from for value in source.given])
     for earlier, place, by_place, *numbers in cursor.fetchall():
         for group, number in zip(groups, numbers, strict=True):
             active = reading.active[group]
@@ -204,87 +211,3 @@ def _count(cursor: CursorWrapper, reading: Reading, tables: list["_Table"], grou
                 active.before, active.now = (number, active.now) if earlier else (active.before, number)
             elif not earlier:
                 active.buckets[place] = number
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Rows of one level of roll-ups, the column that says when, and where the buckets begin in it.
-
-    Which rows these are is Django's to say. The rest would take it as long to write as PostgreSQL to carry out.
-    """
-
-    name: str
-    where: str
-    params: tuple[Any, ...]
-    when: str
-    edges: list[Moment]
-    earlier: bool
-    tells_outcomes: bool
-
-    @classmethod
-    def of(cls, rows: QuerySet[Any], when: str, places: list[Moment], *, earlier: bool) -> Self:
-        where, params = rows.query.get_compiler(connection=connection).compile(rows.query.where)
-        level = rows.model
-        return cls(level._meta.db_table, where, tuple(params), when, places, earlier, issubclass(level, RollUp))
-
-    @property
-    def kind(self) -> str:
-        """The column's type in PostgreSQL."""
-        return "date" if self.when == "day" else "timestamptz"
-
-
-def _tables(question: Question, begins: tuple[Moment, ...], now: datetime) -> list[_Table]:
-    """The rows of the period, and of the one it is compared with."""
-    tables = [_table(question, edges(question, begins), earlier=False)]
-    if question.compared == Compared.NOT:
-        return tables
-    back = shift(question)
-    before = question.over(question.period.moved(-back))
-    places = edges_before(question, begins, back)
-    until = cut(question, back, now=now)
-    return [*tables, *(_before(before, places, until) if until else [_table(before, places, earlier=True)])]
-
-
-def _before(question: Question, places: list[Moment], until: datetime) -> list[_Table]:
-    """Up to a moment, which only quarter hours can tell: of its day by these, of the days before as ever."""
-    if question.by_quarters:
-        return [_Table.of(quarters(question).filter(bucket__lt=until), "bucket", places, earlier=True)]
-    period, zone = question.period, question.period.zone
-    day = until.astimezone(zone).date()
-    begun = quarters(question.over(Period(day, day, zone))).filter(bucket__lt=until)
-    tables = [_Table.of(begun, "bucket", [instant(place, period) for place in places], earlier=True)]
-    if day > period.first:
-        tables.append(
-            _Table.of(days(question.over(Period(period.first, day - DAY, zone))), "day", places, earlier=True)
-        )
-    return tables
-
-
-def _table(question: Question, places: list[Moment], *, earlier: bool) -> _Table:
-    if question.by_quarters:
-        return _Table.of(quarters(question), "bucket", places, earlier=earlier)
-    return _Table.of(days(question), "day", places, earlier=earlier)
-
-
-def _part(table: _Table, group: Group, of_types: tuple[str, ...]) -> tuple[str, tuple[Any, ...]]:
-    columns = ", ".join((
-        f"{COLUMNS.get(group, EMPTY)} AS series",
-        "NULL AS last" if table.earlier else f"max({table.when}) AS last",
-        "sum(ttft) AS sum_ttft",
-        *(f"{_whole(name, f'sum({name})')} AS sum_{name}" for name in (*SUMMED, *of_types)),
-        f"{_whole('errors', _ERRORS if table.tells_outcomes else 'sum(errors)')} AS sum_errors",
-    ))  # fmt: skip
-    return _select(table, columns, "1, series")
-
-
-def _select(table: _Table, columns: str, grouped: str) -> tuple[str, tuple[Any, ...]]:
-    """The rows by their place among the edges and by other columns."""
-    statement = (
-        f"SELECT width_bucket({table.when}, %s::{table.kind}[]) - 1 AS place, {table.earlier} AS earlier, {columns}"  # noqa: S608  names of our own
-        f" FROM {table.name} WHERE {table.where} GROUP BY {grouped}"
-    )
-    return statement, (table.edges, *table.params)
-
-
-def _joined(parts: list[tuple[str, tuple[Any, ...]]]) -> tuple[str, list[Any]]:
-    return " UNION ALL ".join(f"({sql})" for sql, _ in parts), [param for _, params in parts for param in params]
