@@ -44,6 +44,13 @@ class Stack:
         """Its bars as markup, of numbers alone: a chart has hundreds, and a template takes ten times as long."""
         return "".join([f'<rect class="bar" {bar.box}/>' for bar in self.bars])
 
+    @property
+    def titled(self) -> str:
+        """The same where each bar says itself what it is, for charts without hits; the words are escaped."""
+        return "".join([
+            f'<rect class="bar" {bar.box}><title>{escape(bar.title)}</title></rect>' for bar in self.bars
+        ])  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Line:

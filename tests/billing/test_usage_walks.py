@@ -438,3 +438,15 @@ def test_the_lead_says_how_fresh_the_numbers_are_and_whether_they_are_the_logs(r
     assert captions.lead(usage(asked("period=today&zone=UTC", Scope(red)), now=NOON)) == (
         "Nov. 20, 2026, UTC. Data up to 12:00:00."
     )
+
+
+def test_the_words_of_a_bar_are_no_markup() -> None:
+    columns = [Column("", "<b>", href='/?a=1&b="'), Column("", "Tue", reading="<i> · 2")]
+    chart = stacked(
+        columns, [Values("a & b", "a", (1.0, 2.0))], running=None, write=lambda number, top: str(number), other="others"
+    )
+    assert re.findall(r"<title>(.*?)</title>", chart.stacks[0].titled) == [
+        "&lt;b&gt; · a &amp; b", "Tue · a &amp; b",
+    ]  # fmt: skip
+    assert re.findall(r"<title>(.*?)</title>", chart.pointed) == ["&lt;b&gt;", "&lt;i&gt; · 2"]
+    assert re.findall(r'href="(.*?)"', chart.pointed) == ["/?a=1&amp;b=&quot;"]
