@@ -644,6 +644,7 @@ async def choices(stage: Stage) -> None:
 
     With `cut` the connection ends once the first has finished; with `forget` the others do not say that they have;
     with `one` the usage is that of one answer, as llama.cpp has it, and each event says how far its own has come.
+    `gap`: milliseconds after each delta of all.
     """
     number, length = int(stage.body.get("n") or 2), int(stage.number("words", 3))
     reported = length if "one" in stage.given else length * number
@@ -660,6 +661,7 @@ async def choices(stage: Stage) -> None:
         for index in range(number):
             await stage.event(stage.chunk({"content": text}, index=index, **so_far))
             stage.exchange.deltas += 1
+        await stage.connection.pause(stage.number("gap", 0))
     for index in range(number):
         await stage.event(stage.chunk({"content": words(length)[-1]}, index=index))
         if index == 0 or "forget" not in stage.given:

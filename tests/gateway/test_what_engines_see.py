@@ -266,7 +266,7 @@ def test_another_engines_count_of_several_choices_is_believed(api: Api, stream: 
 
 @pytest.mark.spec("F31")
 def test_several_choices_are_cut_where_they_go_beyond_what_is_reserved_for_all(api: Api, red: Team) -> None:
-    api.offer("llama", type="llamacpp", model="fault:choices?one=1&words=40")
+    api.offer("llama", type="llamacpp", model="fault:choices?one=1&words=40&gap=5")
     set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(1000), hard=True, by=None)
     api.reload()
     assert not api.stream("shared", n=2, max_tokens=10).done
