@@ -13,7 +13,7 @@ import argparse
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
@@ -43,6 +43,9 @@ def views(slug: str, whose: str) -> list[View]:
         found.append(View(f"{whose}, {span_said}, cost by type", path, bar))
     found.append(View(f"{whose}, 30 days, lower half", f"/t/{slug}/usage/?part=below", TEAM_30_DAYS))
     found.append(View(f"{whose}, a year, lower half", f"/t/{slug}/usage/?{YEAR}&part=below", TEAM_YEAR))
+    found.append(
+        View(f"{whose}, half a year by day, by key", f"/t/{slug}/usage/?{HALF}&bucket=day&group=key", TEAM_YEAR)
+    )
     found.append(View(f"{whose}, a year, filters", f"/t/{slug}/usage/?{YEAR}&part=filters", TEAM_YEAR))
     found.append(View(f"{whose}, a year, one model", f"/t/{slug}/usage/?{YEAR}&model=model-1", TEAM_YEAR))
     found.append(View(f"{whose}, a year in UTC", f"/t/{slug}/usage/?{YEAR}&zone=UTC", TEAM_YEAR))
@@ -58,6 +61,7 @@ def platform_views() -> list[View]:
 
 
 TODAY = datetime.now(UTC).date()
+HALF = f"period=custom&first={(TODAY - timedelta(days=185)).isoformat()}&last={TODAY.isoformat()}"  # the most in days
 YEAR = f"period=custom&first={TODAY.replace(year=TODAY.year - 1).isoformat()}&last={TODAY.isoformat()}"
 
 

@@ -22,7 +22,7 @@ from billing.usage.questions import Bucket, Compared, Filters, Group, Metric, Qu
 LONGEST = 366  # days: a year, leap day included
 EARLIEST = date(2000, 1, 1)
 DAYS_UP_TO = 92  # a bar for each day; of more, one for each week
-MOST_HOURS = 14 * 24  # bars, when hours are asked for
+MOST_DAYS = {Bucket.HOUR: 14, Bucket.DAY: 186}  # that are drawn in such bars: more could not be pointed at
 MOST_VALUES = 50  # of one filter
 LONGEST_NAME = 200
 LONGEST_NUMBER = 18  # digits: what a bigint holds
@@ -185,13 +185,12 @@ class UsageForm(forms.Form):
         cleaned, scope = self.cleaned_data, self._scope
         period = self._period()
         group = Group(cleaned.get("group") or scope.groups[0])
-        asked = cleaned.get("bucket")
         question = Question(
             scope=scope,
             period=period,
             group=group,
             metric=self._metric(group),
-            bucket=Bucket(asked) if asked and _fits(Bucket(asked), period) else _fitting(period),
+            bucket=self._bucket(period),
             filters=self._filters(),
             compared=_compared(cleaned.get("compare")),
             sort=cleaned.get("sort") or "",
@@ -223,6 +222,19 @@ class UsageForm(forms.Form):
             self.instead = gettext("A request has tokens of several types, so these are tokens, not requests.")
             metric = self.cleaned_data["metric"] = self._filled["metric"] = Metric.TOKENS
         return metric
+
+    def _bucket(self, period: Period) -> Bucket:
+        """More bars than can be pointed at are not drawn, and it is said."""
+        asked = Bucket(self.cleaned_data["bucket"]) if self.cleaned_data.get("bucket") else None
+        if asked and period.length <= MOST_DAYS.get(asked, LONGEST):
+            return asked
+        if asked:
+            by_hour = gettext("Bars by hour are for %s days at most.")
+            by_day = gettext("Bars by day are for %s days at most.")
+            said = (by_hour if asked == Bucket.HOUR else by_day) % MOST_DAYS[asked]
+            self.instead = f"{self.instead} {said}".strip()
+            self.cleaned_data["bucket"] = self._filled["bucket"] = ""
+        return _fitting(period)
 
     def _filters(self) -> Filters:
         """Only by what the scope can be filtered by."""
@@ -272,10 +284,6 @@ def _compared(said: str | None) -> Compared:
     if said == OFF:
         return Compared.NOT
     return Compared(said) if said else Compared.BEFORE
-
-
-def _fits(bucket: Bucket, period: Period) -> bool:
-    return bucket != Bucket.HOUR or period.length * 24 <= MOST_HOURS
 
 
 def _fitting(period: Period) -> Bucket:

@@ -149,6 +149,25 @@ def test_without_script_what_may_be_filtered_by_is_a_page_of_its_own(
 
 
 @pytest.mark.parametrize(
+    ("query", "said", "unit"),
+    [
+        ("?period=30d&bucket=hour", "Bars by hour are for 14 days at most.", "per day"),
+        ("?period=custom&first={year}&bucket=day", "Bars by day are for 186 days at most.", "per week"),
+    ],
+)
+def test_of_more_bars_than_can_be_told_apart_it_is_said_what_is_shown_instead(
+    client: Client, alice: User, red: Team, traffic: None, query: str, said: str, unit: str
+) -> None:
+    client.force_login(alice)
+    html = page(client, red, query.format(year=(datetime.now(UTC) - timedelta(days=200)).date()))
+    caption = html[html.index("<figcaption>") : html.index("</figcaption>")]
+    assert said in caption
+    assert unit in caption
+    assert not re.search(r'href="[^"]*bucket=', html)
+    assert said not in page(client, red, "?period=7d&bucket=day")
+
+
+@pytest.mark.parametrize(
     "query",
     [
         "?period=custom&first=2026-05-05&last=2026-05-01",

@@ -302,6 +302,8 @@ def test_what_the_address_asks_for_in_vain_is_the_usual(red: Team) -> None:
     assert asked(nonsense, Scope(red)) == usual
     assert asked("bucket=hour&period=30d", Scope(red)).bucket == Bucket.DAY
     assert asked("bucket=hour&period=7d", Scope(red)).bucket == Bucket.HOUR
+    assert asked("bucket=day&period=custom&first=2026-01-01&last=2026-07-05", Scope(red)).bucket == Bucket.DAY
+    assert asked("bucket=day&period=custom&first=2026-01-01&last=2026-07-06", Scope(red)).bucket == Bucket.WEEK
     assert asked("zone=UTC", Scope(None)).period.zone.key == Scope(None).zone
     assert asked("group=tokens&metric=requests", Scope(red)).metric == Metric.TOKENS
     assert asked("group=tokens&metric=cost", Scope(red)).metric == Metric.COST

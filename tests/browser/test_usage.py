@@ -126,7 +126,7 @@ def test_all_four_pages_fit_their_screen_with_long_names_and_large_numbers(
         team,
         f"{team}?group=key&metric=cost&key={key.pk}",
         f"{team}?group=tokens&period=7d",
-        f"{team}?group=outcome&period=custom&first=2026-01-01&last=2026-12-31&bucket=day",
+        f"{team}?group=outcome&period=custom&first=2026-06-29&last=2026-12-31&bucket=day",
         f"{reverse('billing:my-usage')}?of={used.slug}",
         reverse("billing:platform-usage"),
         reverse("billing:key-report", args=[used.slug, key.pk]),
@@ -136,6 +136,7 @@ def test_all_four_pages_fit_their_screen_with_long_names_and_large_numbers(
         sideways = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
         assert (address, response.status, sideways) == (address, 200, False)
         page.locator("summary", has_text="Ajouter un filtre").click()
+        expect(page.locator(".choices button")).to_be_visible()
         assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
 
 
