@@ -2,11 +2,13 @@
 
 Bars, text and strokes keep their size at any width, because nothing is scaled: widths are per cent of what there is,
 heights are px. All places are text, ready for an attribute, so that no locale can put a comma into them.
+What a chart has hundreds of is a named tuple, made in a third of a dataclass's time.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 from billing.usage.marks import OTHERS, told_apart
 from billing.usage.plots.scales import steps
@@ -17,8 +19,7 @@ SHOWN = 7  # series with a mark of their own
 GAP = 0.09  # of a column, on each side of its bar
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(NamedTuple):
     x: str
     y: str
     width: str
@@ -68,8 +69,7 @@ class Tick:
     minor: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A whole column to point at and to press: what it holds in words, and where it leads."""
 
     x: str
@@ -105,8 +105,7 @@ class Chart:
         return "".join([hit.drawn for hit in self.hits])
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One bucket: its words for the axis (empty: none) and for the one who points at it, and where it leads."""
 
     label: str

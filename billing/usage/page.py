@@ -1,6 +1,6 @@
 """What the usage page shows, whoever's usage it is."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -84,7 +84,7 @@ def _drawn(report: Report) -> list[charts.Values]:
         charts.Values(
             one.label,
             "" if one.others else one.key,
-            tuple(amount(sums, metric) for sums in one.buckets),
+            one.bars,
             given.get(one.key, 0),
         )
         for one in first
@@ -102,7 +102,7 @@ def _chart(
 ) -> charts.Chart:
     metric = report.metric
     pointed = [
-        replace(column, reading=reading, href=href)
+        column._replace(reading=reading, href=href)
         for column, reading, href in zip(
             columns, _readings(columns, shown, written), _narrower(report, links), strict=True
         )

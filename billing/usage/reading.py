@@ -32,9 +32,13 @@ MEASURED = {  # what a metric is the sum of
 
 @dataclass(slots=True)
 class Found:
-    """One series: its sums by place and in all, of the period and of the one before, and when it was last used."""
+    """One series: its sums by place and in all, of the period and of the one before, and when it was last used.
+
+    `bars` is what is measured by place, in place of `buckets`, for who asked for no more.
+    """
 
     buckets: dict[int, Sums] = field(default_factory=dict)
+    bars: dict[int, float] = field(default_factory=dict)
     total: Sums = NONE
     before: Sums = NONE
     latency: Latency = UNMEASURED
@@ -88,12 +92,22 @@ ranked AS (
 named AS NOT MATERIALIZED (
     SELECT part.*, rank, CASE WHEN rank <= {shown} THEN series::text END AS name FROM part JOIN ranked USING (series)
 )
-SELECT earlier, place, name, grouping(place) = 0, grouping(name) = 0, {active}, max(last), sum(sum_ttft)::text, {sums}
+SELECT earlier, place, name, grouping(place) = 0, grouping(name) = 0, {active}, max(last),
+    CASE WHEN NOT earlier OR grouping(place, name) = 3 THEN sum(sum_ttft)::text END, {sums}
 FROM named GROUP BY GROUPING SETS ((earlier, place), (earlier, name), (earlier))
 UNION ALL
-SELECT false, place, name, true, true, 0, NULL, NULL, {bars}
-FROM named WHERE NOT earlier AND {drawn} GROUP BY place, name
+{bars}
 """  # Histograms as text: psycopg's Decimals of a thousand digits take two milliseconds each to become numbers.
+_BUCKETS = """
+SELECT false, place, name, true, true, 0, NULL, NULL, {sums} FROM named WHERE NOT earlier GROUP BY place, name
+"""
+# A row for each series, "place number place number …" where the others have a histogram: of hundreds of rows, each with
+# a dozen numbers that nobody draws, most of the time would be spent on their way into Python.
+_BARS = """
+SELECT false, NULL, name, true, true, 0, NULL, string_agg(place || ' ' || number, ' '), {nothing} FROM (
+    SELECT place, name, sum({weight}) AS number FROM named WHERE NOT earlier AND rank <= {drawn} GROUP BY place, name
+) bar GROUP BY name
+"""
 _NOBODY = {Group.KEY: "0", Group.MEMBER: "0", Group.TEAM: "0", Group.MODEL: "''"}
 # Of a place, whose rows of a series are one but for the days before, and of all, by whether it was there at all.
 _ACTIVE = """CASE WHEN grouping(place) = 0 THEN count(nullif(series, {nobody}))
@@ -104,7 +118,7 @@ _ACTIVE = """CASE WHEN grouping(place) = 0 THEN count(nullif(series, {nobody}))
 def read(
     question: Question, begins: tuple[Moment, ...], *, now: datetime, whole: bool = True, costs: bool = False
 ) -> Reading:
-    """Not `whole`: by place, of the first `DRAWN` series what is measured is read alone, the rest of their sums is 0.
+    """Not `whole`: by place, of the first `DRAWN` series alone, and of these what is measured: `bars`, no `buckets`.
 
     `costs`: whether those by type of tokens are wanted.
     """
@@ -112,17 +126,17 @@ def read(
     read_from = sources(question, begins, now)
     reading = Reading(active={group: Active() for group in question.scope.counted})
     own = reading.active.get(question.group)
-    measured = MEASURED[question.metric]
-    sums = {name: _whole(name, f"sum(sum_{name})") for name in (*NAMES, *of_types)}
-    bars = sums if whole else {name: sums[name] if name in measured else "0" for name in sums}
+    weight = " + ".join(f"sum_{name}" for name in MEASURED[question.metric])
+    names = (*NAMES, *of_types)
+    sums = ", ".join(_whole(name, f"sum(sum_{name})") for name in names)
+    bars = _BARS.format(nothing=", ".join("0" for _ in names), weight=weight, drawn=DRAWN)
     statement = _READ.format(
         parts=" UNION ALL ".join(_part(source, question.group, of_types) for source in read_from),
-        weight=" + ".join(f"sum_{name}" for name in measured),
+        weight=weight,
         shown=SHOWN,
-        drawn="true" if whole else f"rank <= {DRAWN}",
         active="0" if own is None else _ACTIVE.format(nobody=_NOBODY[question.group]),
-        sums=", ".join(sums.values()),
-        bars=", ".join(bars.values()),
+        sums=sums,
+        bars=_BUCKETS.format(sums=sums) if whole else bars,
     )
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in _SETTINGS.items()))
@@ -151,6 +165,11 @@ def _whole(name: str, sums: str) -> str:
 
 def _take(reading: Reading, active: Active, row: tuple[Any, ...]) -> None:
     earlier, place, name, by_place, by_name, different, last, ttft, *numbers = row
+    if by_place and place is None:
+        told = ttft.split(" ")
+        found = reading.series.setdefault(name, Found())
+        found.bars = dict(zip(map(int, told[::2]), map(float, told[1::2]), strict=True))
+        return
     sums = Sums._make(numbers[: len(NAMES)])
     costs = Costs(*numbers[len(NAMES) :]) if len(numbers) > len(NAMES) else UNTOLD
     latency = Latency(ttft) if ttft else UNMEASURED

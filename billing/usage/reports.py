@@ -23,11 +23,13 @@ class Series:
 
     `key` is what a filter calls it. `last` is when it was used last in the period: a day, or a quarter hour's begin.
     Rows by token type hold tokens and what they cost; `known` is False where no engine reported any of the type.
+    `bars` is what is measured in each bucket; for who asked for no more there are no `buckets`.
     """
 
     key: str
     label: str
     buckets: tuple[Sums, ...]
+    bars: tuple[float, ...]
     total: Sums
     before: Sums
     latency: Latency
@@ -81,8 +83,8 @@ class Report:
 def usage(question: Question, *, now: datetime, whole: bool = True) -> Report:
     """A year has at most fifty series, and what is left as one more, so that totals stay whole.
 
-    Not `whole`: only the first seven have their buckets, and of these what is measured, which is what a chart draws,
-    and much less to read; and types of tokens have a cost only where it is the measure.
+    Not `whole`: only the first seven have their bars, and none their buckets, which is what a chart draws, and much
+    less to read; and types of tokens have a cost only where it is the measure.
     """
     begins = moments(question.period, question.bucket)
     by_type = question.group == Group.TOKENS
@@ -92,7 +94,9 @@ def usage(question: Question, *, now: datetime, whole: bool = True) -> Report:
     return Report(
         question=question,
         moments=begins,
-        series=_token_types(reading, begins, costs=costs) if by_type else _series(question, reading, begins),
+        series=_token_types(reading, begins, question.metric, costs=costs)
+        if by_type
+        else _series(question, reading, begins, whole=whole),
         buckets=tuple(reading.buckets.get(place, NONE) for place in length),
         buckets_before=tuple(reading.buckets_before.get(place, NONE) for place in length),
         total=reading.total,
@@ -120,23 +124,31 @@ def amount(sums: Sums, metric: Metric) -> float:
             return float(sums.cost)
 
 
-def _series(question: Question, reading: Reading, begins: tuple[Moment, ...]) -> tuple[Series, ...]:
+def _series(question: Question, reading: Reading, begins: tuple[Moment, ...], *, whole: bool) -> tuple[Series, ...]:
     names = labels(question.scope, question.group, [key for key in reading.series if key is not None])
-    found = [
-        Series(
-            key=OTHERS if key is None else key,
-            label=others() if key is None else names[key],
-            buckets=tuple(one.buckets.get(place, NONE) for place in range(len(begins))),
-            total=one.total,
-            before=one.before,
-            latency=one.latency,
-            last=one.last,
-            others=key is None,
+    places = range(len(begins))
+    found = []
+    for key, one in reading.series.items():
+        if key is None and one.total == NONE and one.before == NONE:
+            continue
+        buckets = tuple(one.buckets.get(place, NONE) for place in places) if whole else ()
+        bars = tuple(amount(sums, question.metric) for sums in buckets)
+        found.append(
+            Series(
+                key=OTHERS if key is None else key,
+                label=others() if key is None else names[key],
+                buckets=buckets,
+                bars=bars if whole else tuple(one.bars.get(place, 0.0) for place in places),
+                total=one.total,
+                before=one.before,
+                latency=one.latency,
+                last=one.last,
+                others=key is None,
+            )
         )
-        for key, one in reading.series.items()
-        if key is not None or one.total != NONE or one.before != NONE  # else it holds buckets that none is drawn of
-    ]
-    barred = {key for key, one in reading.series.items() if one.buckets}  # of equals, those whose bars were read first
+    barred = {
+        key for key, one in reading.series.items() if one.buckets or one.bars
+    }  # of equals, those whose bars were read first
     found.sort(
         key=lambda one: (
             one.others, -amount(one.total, question.metric), one.key not in barred, -one.total.requests, one.label,
@@ -145,7 +157,7 @@ def _series(question: Question, reading: Reading, begins: tuple[Moment, ...]) ->
     return tuple(found)
 
 
-def _token_types(reading: Reading, begins: tuple[Moment, ...], *, costs: bool) -> tuple[Series, ...]:
+def _token_types(reading: Reading, begins: tuple[Moment, ...], metric: Metric, *, costs: bool) -> tuple[Series, ...]:
     """Input and output, each without the part of it that has a row of its own; with `costs`, what each cost.
 
     What of a cost is of no type has a row too, the last one, where there is any.
@@ -167,6 +179,7 @@ def _token_types(reading: Reading, begins: tuple[Moment, ...], *, costs: bool) -
             key=kind,
             label=names[kind],
             buckets=tuple(parts[kind] for parts in buckets),
+            bars=tuple(amount(parts[kind], metric) for parts in buckets),
             total=whole[kind],
             before=before[kind],
             latency=UNMEASURED,
