@@ -9,18 +9,12 @@ from django.contrib.postgres.fields import ArrayField
 from django.db.models import DateField, DateTimeField, F, Func, IntegerField, QuerySet, Value
 
 from billing.models import RefusedQuarter
-from billing.usage.buckets import Moment, edges, instant
+from billing.usage.buckets import Moment, instant
 from billing.usage.comparing import cut, shift
 from billing.usage.periods import Period
 from billing.usage.questions import Compared, Group, Question, days, quarters
 
 TOLD = ("model", "outcome")  # what the sections tell apart
-
-
-def used(question: Question, begins: Sequence[Moment]) -> QuerySet[Any]:
-    """The question's roll-ups, each with `place`, the number of its column."""
-    when, found = ("bucket", quarters(question)) if question.by_quarters else ("day", _days(question))
-    return found.annotate(place=place(when, edges(question, tuple(begins))))
 
 
 def used_before(question: Question, *, now: datetime) -> list[QuerySet[Any]]:

@@ -9,18 +9,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from billing.models import ENDED_WELL
 from billing.usage.buckets import Moment
 from billing.usage.questions import COLUMNS, Group, Metric, Question
-from billing.usage.sources import Source, sources
+from billing.usage.sources import Source, reader, sources
 from billing.usage.sums import NAMES, NONE, OF_TYPES, SUMMED, UNMEASURED, UNTOLD, Costs, Latency, Sums
 
-# Of the statement below. Groups of a year, each with two histograms, would else be sorted on disk: 350 ms in place of
-# 200. Workers and machine code take longer to begin than they save: two to four ms of a team's twelve.
-_SETTINGS = {"work_mem": "32MB", "max_parallel_workers_per_gather": "0", "jit": "off"}
 SHOWN = 50  # series of their own; the rest are "others"
 DRAWN = 7  # of them, those that a chart tells apart; of the rest it needs no sums by bucket
 MEASURED = {  # what a metric is the sum of
@@ -138,8 +134,7 @@ def read(
         sums=sums,
         bars=_BUCKETS.format(sums=sums) if whole else bars,
     )
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in _SETTINGS.items()))
+    with reader() as cursor:
         cursor.execute(statement, [value for source in read_from for value in source.given])
         for row in cursor.fetchall():
             _take(reading, own or Active(), row)

@@ -3,11 +3,14 @@
 Which rows these are is Django's to say. The rest would take it as long to write as PostgreSQL to carry out.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from django.db import connection
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 
 from billing.models import RollUp
@@ -15,6 +18,18 @@ from billing.usage.buckets import Moment, edges, edges_before, instant
 from billing.usage.comparing import cut, shift
 from billing.usage.periods import DAY, Period
 from billing.usage.questions import Compared, Question, days, quarters
+
+# Of statements over roll-ups. Groups of a year, each with two histograms, would else be sorted on disk: 350 ms in place
+# of 200. Workers and machine code take longer to begin than they save: two to four ms of a team's twelve.
+_SETTINGS = {"work_mem": "32MB", "max_parallel_workers_per_gather": "0", "jit": "off"}
+
+
+@contextmanager
+def reader() -> Iterator[CursorWrapper]:
+    """A cursor, in a transaction that has these settings."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in _SETTINGS.items()))
+        yield cursor
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from billing.usage.axis_captions import columns
 from billing.usage.buckets import instant, moments, running
 from billing.usage.periods import DAY, Period
 from billing.usage.questions import Bucket, Compared, Filters, Question, Scope
+from billing.usage.sections.answers import answers
 from billing.usage.sections.endings import Ending, Endings, Refusals, Refused, endings, refusals
 from billing.usage.sections.endings_captions import (
     changed,
@@ -33,7 +34,8 @@ NOVEMBER = Period(date(2026, 11, 1), date(2026, 11, 3), ZoneInfo("UTC"))
 
 
 def asked(question: Question, now: datetime | None = None) -> Endings:
-    return endings(question, moments(question.period, question.bucket), now=now or question.period.end)
+    now, begins = now or question.period.end, moments(question.period, question.bucket)
+    return endings(question, answers(question, begins, now=now), begins, now=now)
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kathmandu", "Asia/Kolkata", "Europe/Paris", "America/Mexico_City"])
@@ -82,11 +84,11 @@ def test_a_day_that_runs_is_compared_up_to_the_same_time(red: Team) -> None:
     write([a_refusal(red.pk, at_ms=milliseconds(at)) for at in before])
     question = Question(Scope(red), NOVEMBER)
     begins = moments(NOVEMBER, Bucket.DAY)
-    assert [one.before for one in endings(question, begins, now=now).endings] == [2]
-    assert [one.before for one in endings(question, begins, now=NOVEMBER.end).endings] == [3]
+    assert [one.before for one in asked(question, now).endings] == [2]
+    assert [one.before for one in asked(question).endings] == [3]
     assert [one.before for one in refusals(question, begins, now=now).refused] == [2]
     alone = Question(Scope(red), NOVEMBER, compared=Compared.NOT)
-    assert endings(alone, begins, now=now) == Endings((0, 0, 0), None, ())
+    assert asked(alone, now) == Endings((0, 0, 0), None, ())
     assert refusals(alone, begins, now=now) == Refusals((), ())
 
 
@@ -207,7 +209,7 @@ def test_tables_show_what_was_let_in_beside_what_was_not(red: Team) -> None:
     question, begins = Question(Scope(red), NOVEMBER), moments(NOVEMBER, Bucket.DAY)
     now = datetime(2026, 11, 3, 12, tzinfo=UTC)
     named, here = columns(question, begins, now=now), running(begins, NOVEMBER, now)
-    ended_, kept_out = endings(question, begins, now=now), refusals(question, begins, now=now)
+    ended_, kept_out = asked(question, now), refusals(question, begins, now=now)
     failed = shown_endings(ended_, question, named, here)
     assert failed.table.head == ("Day", "Requests", "engine too slow", "stopped")
     assert [row.said for row in failed.table.rows][1:] == [

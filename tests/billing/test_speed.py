@@ -21,11 +21,12 @@ from billing.usage.axis_captions import columns
 from billing.usage.buckets import instant, moments
 from billing.usage.periods import DAY, Period
 from billing.usage.questions import Bucket, Filters, Question, Scope
+from billing.usage.sections.answers import answers
 from billing.usage.sections.speed import ModelSpeed, Speed, speed
 from billing.usage.sections.speed_captions import first_token_heading, models_heading, shown, whole_heading
 from billing.usage.sums import Percentiles
 from tests.billing.test_histograms import histogram
-from tests.billing.traffic import ended, milliseconds, timed
+from tests.billing.traffic import counts, ended, milliseconds, timed
 
 pytestmark = pytest.mark.spec("U4")
 UTC_ZONE = ZoneInfo("UTC")
@@ -38,7 +39,7 @@ def at(day: int, hour: int = 9) -> int:
 
 def asked(team: Team, period: Period = NOVEMBER, **changed: object) -> Speed:
     question = Question(Scope(team), period, **changed)  # type: ignore[arg-type]
-    return speed(question, moments(period, question.bucket))
+    return speed(answers(question, moments(period, question.bucket), now=period.end))
 
 
 def exact(values: list[int], share: float) -> int:
@@ -193,3 +194,15 @@ def test_the_headings_are_said_in_the_readers_language(language: str, first: str
         assert re.search("400\u00a0ms", first_token_heading(found))
         assert first_token_heading(found).replace("\xa0", " ").replace("\u202f", " ") == first
         assert whole_heading(found).replace("\xa0", " ").replace("\u202f", " ") == whole
+
+
+def test_what_failed_is_measured_with_what_was_answered_and_writes_nothing(red: Team) -> None:
+    ledger.write([
+        timed(red.pk, ttft_ms=100, duration_ms=1000, at_ms=at(1), used=counts(10, 50)),
+        timed(red.pk, ttft_ms=100, duration_ms=3000, at_ms=at(1), used=counts(10, 50)),
+        timed(red.pk, ttft_ms=900, duration_ms=20_000, at_ms=at(2), used=counts(10, 7), outcome="interrupted"),
+    ])  # fmt: skip
+    (model,) = asked(red).models
+    assert model.measured == 3
+    assert model.per_second == pytest.approx(100 / 4, rel=GROWTH - 1)
+    assert model.whole.p99 == pytest.approx(20_000, rel=GROWTH - 1)

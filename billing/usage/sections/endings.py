@@ -9,8 +9,9 @@ from django.db.models import Sum
 
 from billing.models import ENDED_WELL, Outcome
 from billing.usage.buckets import Moment
-from billing.usage.columns import refused, refused_before, used, used_before
+from billing.usage.columns import refused, refused_before, used_before
 from billing.usage.questions import Question
+from billing.usage.sections.answers import Answers
 
 type Reason = tuple[str, str]  # code and what it was about, as `billing.records.Refusal` has them
 
@@ -75,12 +76,10 @@ class Refusals:
         return sum(one.count for one in self.refused)
 
 
-def endings(question: Question, begins: Sequence[Moment], *, now: datetime) -> Endings:
+def endings(question: Question, answers: Answers, begins: Sequence[Moment], *, now: datetime) -> Endings:
     requests = [0] * len(begins)
     columns: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(begins))
-    for place, outcome, number in (
-        used(question, begins).values_list("place", "outcome").annotate(number=Sum("requests"))
-    ):
+    for (place, outcome), number in answers.outcomes.items():
         requests[place] += number
         columns[outcome][place] = number
     tables = used_before(question, now=now)

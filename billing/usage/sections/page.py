@@ -12,6 +12,7 @@ from typing import Any
 from billing.usage.axis_captions import columns
 from billing.usage.buckets import moments, running
 from billing.usage.questions import Question, address
+from billing.usage.sections.answers import answers
 from billing.usage.sections.burndown import burndowns
 from billing.usage.sections.burndown_captions import ShownBurndown
 from billing.usage.sections.burndown_captions import shown as shown_burndown
@@ -48,7 +49,8 @@ class Sections:
 def sections(question: Question, *, now: datetime, state: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """For a template's context. `state` is what the page's address says, for links; without it the question says it."""
     begins = moments(question.period, question.bucket)
-    ended = endings(question, begins, now=now)
+    told = answers(question, begins, now=now)
+    ended = endings(question, told, begins, now=now)
     kept_out = None if of_answers_alone(question) else refusals(question, begins, now=now)
     asked = any(ended.requests)
     named, here = columns(question, begins, now=now), running(begins, question.period, now)
@@ -58,7 +60,7 @@ def sections(question: Question, *, now: datetime, state: Mapping[str, Any] | No
         budgets=budgets(question, now=now),
         week=the_week(question) if asked and not later else None,
         week_query=address(**said) if asked and later else "",
-        speed=shown_speed(speed(question, begins), question, named) if asked else None,
+        speed=shown_speed(speed(told), question, named) if asked else None,
         errors=shown_endings(ended, question, named, here) if asked else None,
         refused=(
             shown_refusals(kept_out, ended.requests, question, named, here) if kept_out and kept_out.count else None
