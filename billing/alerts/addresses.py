@@ -51,7 +51,8 @@ REFUSED_6 = tuple(
 
 
 def parse(text: str, *, hosts: Collection[str]) -> URL:
-    """The address as it will be called. `hosts`: those the operator has named, which may be anything.
+    """The address as it will be called. `hosts`: those the operator has named, which may be anything; "name:8065" is
+    named at this port alone.
 
     Raises AddressRefused.
     """
@@ -76,7 +77,9 @@ def parse(text: str, *, hosts: Collection[str]) -> URL:
 
 
 def is_named(url: URL, hosts: Collection[str]) -> bool:
-    return (url.raw_host or "").rstrip(".").lower() in hosts
+    """With its port, or without one and then at any."""
+    host = (url.raw_host or "").rstrip(".").lower()
+    return host in hosts or (f"[{host}]:{url.port}" if ":" in host else f"{host}:{url.port}") in hosts
 
 
 def judge(addresses: Iterable[str]) -> list[Ip]:

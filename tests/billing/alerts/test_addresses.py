@@ -94,6 +94,28 @@ def test_https_to_the_usual_ports_is_taken(text: str) -> None:
     assert parse(text, hosts=()).scheme == "https"
 
 
+@pytest.mark.parametrize(
+    ("text", "ok"),
+    [
+        ("http://pager.internal:8065/hook", True),
+        ("http://PAGER.internal.:8065/hook", True),
+        ("http://pager.internal:5432/hook", False),
+        ("https://pager.internal:8065.evil.org/hook", False),
+        ("http://pager.internal/hook", False),
+        ("http://[fd00::1]:8080/hook", True),
+        ("http://[fd00::1]:81/hook", False),
+        ("http://fd00::1:8080/hook", False),
+    ],
+)
+def test_a_host_that_is_named_with_its_port_is_called_there_alone(text: str, ok: bool) -> None:
+    hosts = ("pager.internal:8065", "[fd00::1]:8080")
+    if ok:
+        parse(text, hosts=hosts)
+        return
+    with pytest.raises(AddressRefused):
+        parse(text, hosts=hosts)
+
+
 def test_a_host_that_the_operator_named_may_be_anything() -> None:
     for text in ("http://n8n.internal:5678/hook", "https://N8N.internal./"):
         assert parse(text, hosts=("n8n.internal",)).host is not None
