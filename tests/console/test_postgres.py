@@ -61,6 +61,16 @@ def test_it_starts_answers_and_stops(data: Path) -> None:
     assert not answers(data)
 
 
+@pytest.mark.parametrize(("memory", "buffers"), [(512 << 20, "128MB"), (2 << 30, "256MB"), (64 << 30, "512MB")])
+def test_its_buffers_go_by_the_memory_of_the_machine(
+    data: Path, monkeypatch: pytest.MonkeyPatch, memory: int, buffers: str
+) -> None:
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": memory // 4096}
+    monkeypatch.setattr(os, "sysconf", lambda name: sizes[name])
+    with running(data):
+        assert ask(data, "SHOW shared_buffers") == buffers
+
+
 def test_what_was_written_is_there_the_next_time(data: Path) -> None:
     with running(data):
         tell(data, "CREATE TABLE kept AS SELECT 1 AS n")
