@@ -152,6 +152,8 @@ def test_filters_are_ticked_by_their_words_and_the_panel_stays_open(
     expect(panel.get_by_label("llama")).to_be_checked()
     panel.get_by_role("button", name="Filter").click()
     expect(page.locator(".chip")).to_have_text("Model: llama")
+    page.get_by_label("Group by").select_option("origin")  # the page goes on as it did before
+    expect(page.locator("#breakdown h2")).to_have_text("Chat and API")
     page.locator("summary", has_text="Add a filter").click()
     expect(panel).to_be_visible()
     page.locator("#breakdown h2").click()  # a press outside
