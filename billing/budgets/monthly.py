@@ -10,6 +10,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 from psycopg import sql
 
@@ -70,9 +71,14 @@ class Standing:
         return min(_part(self.spent + self.reserved, self.budget.amount) - self.spent_part, 1.0)
 
 
-def budgets_of(team: Team, *, now: datetime) -> list[Standing]:
-    """The team's own first, then its keys' and its members', by name. Credit is not among them."""
+def budgets_of(team: Team, *, now: datetime, member: User | None = None) -> list[Standing]:
+    """The team's own first, then its keys' and its members', by name. Credit is not among them.
+
+    `member`: of keys and members only his.
+    """
     rows = Budget.objects.filter(team=team, period=Period.MONTH).select_related("key", "member", "team")
+    if member is not None:
+        rows = rows.filter(Q(key=None, member=None) | Q(key__owner=member) | Q(member=member))
     ordered = sorted(rows, key=lambda one: (bool(one.key_id) + 2 * bool(one.member_id), str(one).casefold(), one.unit))
     return standings(ordered, team=team, now=now)
 

@@ -13,8 +13,8 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts.access import has_role, require_operator, role_in, signed_in, team_for
-from accounts.models import Role, Team
+from accounts.access import has_role, membership_for, require_operator, signed_in, team_for
+from accounts.models import Role, Team, User
 from billing.budgets.credit import Credit, credit_of, credits_of, entries_of, set_binding
 from billing.budgets.forms import BudgetForm, CreditForm
 from billing.budgets.monthly import budgets_of, remove_budget
@@ -28,15 +28,19 @@ from billing.usage.sections.burndown import months
 
 @require_http_methods(["GET", "POST"])
 def budget_page(request: HttpRequest, slug: str) -> HttpResponse:
-    team = team_for(request.user, slug, role=Role.ADMIN if request.method == "POST" else Role.VIEWER)
-    user = signed_in(request.user)
+    """To a member the team's own budgets and his; who used what of the team's is for those who read its reports."""
+    membership = membership_for(request.user, slug, role=Role.ADMIN if request.method == "POST" else Role.VIEWER)
+    team, user = membership.team, signed_in(request.user)
     form = BudgetForm(request.POST, team=team) if request.method == "POST" else _form(request, team)
     if request.method == "POST" and form.is_valid():
         form.save(by=user)
         messages.success(request, _("Saved. It is in force within a second."))
         return redirect("billing:budget", slug=team.slug)
-    may_set = has_role(role_in(user, team), Role.ADMIN)
-    context = _of_team(team, timezone.now()) | {"form": form if may_set else None, "entries": _entries(team)}
+    own = membership.role == Role.MEMBER
+    context = _of_team(team, timezone.now(), member=user if own else None) | {
+        "form": form if has_role(Role(membership.role), Role.ADMIN) else None,
+        "entries": [] if own else _entries(team),
+    }
     return render(request, "billing/budget.html", context, status=422 if form.errors else 200)
 
 
@@ -136,9 +140,9 @@ def _is_id(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19
 
 
-def _of_team(team: Team, now: datetime) -> dict[str, Any]:
+def _of_team(team: Team, now: datetime, *, member: User | None = None) -> dict[str, Any]:
     zone = ZoneInfo(team.time_zone)
-    found = months(budgets_of(team, now=now), team=team, now=now)
+    found = months(budgets_of(team, now=now, member=member), team=team, now=now)
     budgets: list[ShownBudget] = [shown(one.standing, now=now, zone=zone, used_up_on=one.likely_end) for one in found]
     renews = next((one.standing.renews for one in budgets), None)
     local = now.astimezone(zone)

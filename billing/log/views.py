@@ -24,8 +24,8 @@ from billing.log.rows import Place, Window, read_page
 from billing.models import Origin, Outcome
 from billing.usage import captions
 from billing.usage.forms import UsageForm
-from billing.usage.names import key_labels, member_labels, people_of
-from billing.usage.questions import Filters, Question, days, quarters
+from billing.usage.names import key_labels, keys_of, member_labels, people_of
+from billing.usage.questions import Filters, Question, Scope, days, quarters
 from billing.usage.scopes import scope_of
 
 REFUSED = "refused"  # the value of `show` in the address
@@ -172,7 +172,7 @@ def _without_filters(request: HttpRequest) -> str:
 
 def _chips(request: HttpRequest, asked: Asked) -> list[Chip]:
     filters = asked.question.filters
-    named = _names(asked.team, filters)
+    named = _names(asked.question.scope, filters)
     found = [
         Chip(label, named.get((name, value), str(value)), _without(request, name, str(value)))
         for name, label, values in (
@@ -197,12 +197,13 @@ def _without(request: HttpRequest, name: str, value: str) -> str:
     return f"?{query.urlencode()}"
 
 
-def _names(team: Team, filters: Filters) -> dict[tuple[str, Any], str]:
+def _names(scope: Scope, filters: Filters) -> dict[tuple[str, Any], str]:
     names: dict[tuple[str, Any], str] = {}
     if filters.keys:
-        names |= {("key", key): label for key, label in key_labels(team, filters.keys).items()}
+        keys = key_labels(scope.team, filters.keys, among=keys_of(scope))
+        names |= {("key", key): label for key, label in keys.items()}
     if filters.members:
-        people = member_labels(filters.members, among=people_of(team))
+        people = member_labels(filters.members, among=people_of(scope.team))
         names |= {("member", member): label for member, label in people.items()}
     names |= {("origin", str(value)): str(label) for value, label in Origin.choices}
     return names | {("outcome", str(value)): str(label) for value, label in Outcome.choices}

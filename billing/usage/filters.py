@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from django.db.models import F
 from django.utils.translation import gettext as _
 
-from accounts.models import ApiKey, Membership, Team
+from accounts.models import Membership, Team
 from billing.models import Outcome
 from billing.usage.links import KINDS, Links
-from billing.usage.names import labels
+from billing.usage.names import keys_of, labels
 from billing.usage.questions import Filters, Group, Question, days, quarters
 
 OFFERED = 30  # values of one kind
@@ -117,10 +117,7 @@ def _known(question: Question, kind: str) -> dict[str, str]:
             models = rows.order_by("model").values_list("model", flat=True).distinct()[:OFFERED]
             return {model: model for model in models}
         case "key":
-            keys = ApiKey.objects.filter(team=scope.team)
-            if scope.member_id is not None:
-                keys = keys.filter(owner_id=scope.member_id)
-            keys = keys.order_by(F("last_used_at").desc(nulls_last=True), "-pk")
+            keys = keys_of(scope).order_by(F("last_used_at").desc(nulls_last=True), "-pk")
             chat = labels(scope, Group.KEY, ["0"])
             return chat | {str(pk): name for pk, name in keys.values_list("pk", "name")[:OFFERED]}
         case "member":

@@ -21,7 +21,7 @@ def labels(scope: Scope, group: Group, values: Iterable[str], *, asked: bool = F
         case Group.OUTCOME:
             return {ERROR: _("error, not told which")} | _chosen(Outcome.choices, values)
         case Group.KEY:
-            found = key_labels(scope.team, map(int, values))
+            found = key_labels(scope.team, map(int, values), among=keys_of(scope) if asked else None)
         case Group.MEMBER:
             found = member_labels(map(int, values), among=people_of(scope.team) if asked else None)
         case Group.TEAM:
@@ -31,12 +31,11 @@ def labels(scope: Scope, group: Group, values: Iterable[str], *, asked: bool = F
     return {str(key): label for key, label in found.items()}
 
 
-def key_labels(team: Team | None, keys: Iterable[int]) -> dict[int, str]:
-    """Names of keys by their ids; 0 is what has none."""
+def key_labels(team: Team | None, keys: Iterable[int], *, among: QuerySet[ApiKey] | None = None) -> dict[int, str]:
+    """Names of keys by their ids; 0 is what has none. `among`: as for people."""
     keys = list(keys)
-    of_team = Q() if team is None else Q(team=team)
-    rows = ApiKey.objects.filter(of_team, pk__in=keys) if any(keys) else ApiKey.objects.none()
-    names = dict(rows.values_list("pk", "name"))
+    known = keys_of(Scope(team)) if among is None else among
+    names = dict(known.filter(pk__in=keys).values_list("pk", "name")) if any(keys) else {}
     return {key: names.get(key) or (_("key %s") % key if key else _("Chat, without a key")) for key in keys}
 
 
@@ -46,6 +45,12 @@ def member_labels(members: Iterable[int], *, among: QuerySet[User] | None = None
     known = User.objects.all() if among is None else among
     people = {user.pk: str(user) for user in known.filter(pk__in=members)}
     return {pk: people.get(pk) or (_("person %s") % pk if pk else _("Service keys")) for pk in members}
+
+
+def keys_of(scope: Scope) -> QuerySet[ApiKey]:
+    """Those of a team, or of one of its members. To him the others have no names."""
+    of_team = Q() if scope.team is None else Q(team=scope.team)
+    return ApiKey.objects.filter(of_team if scope.member_id is None else of_team & Q(owner=scope.member_id))
 
 
 def people_of(team: Team | None) -> QuerySet[User]:

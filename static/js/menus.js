@@ -15,8 +15,9 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-document.addEventListener("focusin", (event) => {
+// A press on words in a menu focuses what lies around it, such as the page's content; that is no leaving.
+document.addEventListener("focusin", ({ target }) => {
   for (const menu of openMenus()) {
-    if (!menu.contains(event.target)) menu.open = false;
+    if (!menu.contains(target) && !target.contains(menu)) menu.open = false;
   }
 });

@@ -11,14 +11,14 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.translation import override
 
-from accounts.models import Team, User
+from accounts.models import Role, Team, User
 from billing.budgets.credit import credit_of, entries_of, top_up
 from billing.budgets.monthly import Standing, set_budget
 from billing.budgets.words import shown
 from billing.ledger import log as ledger
 from billing.models import Budget, Period, Unit
 from tests.billing.traffic import PRICE, counts, ended, milliseconds
-from tests.factories import make_key, make_team
+from tests.factories import join, make_key, make_person, make_team
 
 PAGE = "/t/red/budget/"
 
@@ -125,6 +125,33 @@ def test_viewers_and_members_read_and_admins_alone_see_the_form(client: Client, 
     assert "0 of 1,000 tokens" in seen(client)
 
 
+@pytest.mark.spec("U4", "S05", "S06")
+def test_members_see_the_teams_budgets_and_their_own(client: Client, alice: User, bob: User, red: Team) -> None:
+    everybodys = {"unit": Unit.TOKENS, "hard": True, "by": alice}
+    set_budget(team=red, amount=Decimal(1000), **everybodys)
+    set_budget(team=red, amount=Decimal(2000), key=make_key(red, name="nightly").key, **everybodys)
+    set_budget(team=red, amount=Decimal(3000), key=make_key(red, name="alices", owner=alice).key, **everybodys)
+    set_budget(team=red, amount=Decimal(4000), key=make_key(red, name="bobs", owner=bob).key, **everybodys)
+    set_budget(team=red, amount=Decimal(5000), member=alice, **everybodys)
+    set_budget(team=red, amount=Decimal(6000), member=bob, **everybodys)
+    top_up(team=red, amount=Decimal(250), by=alice, note="Invoice 7")
+    everything = ["The whole team", "alices", "bobs", "nightly", "Alice", "Bob"]
+
+    def named(person: User) -> list[str]:
+        client.force_login(person)
+        return [budget.title for budget in client.get(PAGE).context["budgets"]]
+
+    vera = make_person("Vera")
+    join(red, vera, Role.VIEWER)
+    assert named(alice) == everything
+    assert named(vera) == everything
+    assert ("Invoice 7" in seen(client), "Alice" in seen(client)) == (True, True)
+    assert named(bob) == ["The whole team", "bobs", "Bob"]
+    words = seen(client)
+    assert "€250.00" in words  # sums name nobody
+    assert [name for name in ("nightly", "alices", "Alice", "Invoice 7") if name in words] == []
+
+
 def test_a_budget_is_removed(owner: Client, red: Team) -> None:
     budget = set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(1000), hard=True, by=None)
     assert owner.post(f"{PAGE}{budget.pk}/remove/").status_code == 302
@@ -138,7 +165,7 @@ def test_the_page_asks_no_more_for_three_budgets_than_for_one(
     for _ in range(number):
         set_budget(team=red, unit=Unit.TOKENS, amount=Decimal(9), hard=True, by=None, key=make_key(red).key)
     owner.get(PAGE)
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(12):
         owner.get(PAGE)
 
 

@@ -76,6 +76,26 @@ def test_a_member_sees_what_is_his_own_on_the_page_in_its_files_and_by_hour(
     assert hours.content != client.get(hours.request["PATH_INFO"], headers={"hx-request": "true"}).content
 
 
+@pytest.mark.spec("K3", "S05", "S06")
+def test_a_key_that_is_not_a_members_has_no_name_for_him_in_a_filter(
+    client: Client, alice: User, bob: User, red: Team
+) -> None:
+    alices, service = make_key(red, name="alices-secret", owner=alice).key, make_key(red, name="nightly-secret").key
+    own = make_key(red, name="bobs-own", owner=bob).key
+    query = f"?key={alices.pk}&key={service.pk}&key={own.pk}"
+    names = ("billing:usage", "billing:log", "billing:usage-csv", "billing:usage-json")
+    usage, log, *team_files = [reverse(name, args=[red.slug]) + query for name in names]
+    mine, my_file = reverse("billing:my-usage") + query, reverse("billing:my-usage-file", args=["json"]) + query
+    client.force_login(bob)
+    for address in (usage, f"{usage}&part=filters", log, mine):
+        said = client.get(address).content.decode()
+        assert ("secret" in said, f"key {alices.pk}" in said, "bobs-own" in said) == (False, True, True)
+    assert [one for one in (*team_files, my_file) if b"secret" in client.get(one).content] == []
+    client.force_login(alice)
+    for address in (usage, f"{usage}&part=filters", log):
+        assert "nightly-secret" in client.get(address).content.decode()
+
+
 def test_outsiders_do_not_learn_that_the_team_exists(client: Client, charlie: User, red: Team) -> None:
     client.force_login(charlie)
     key = make_key(red).key

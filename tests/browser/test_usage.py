@@ -140,6 +140,26 @@ def test_all_four_pages_fit_their_screen_with_long_names_and_large_numbers(
         assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
 
 
+def test_filters_are_ticked_by_their_words_and_the_panel_stays_open(
+    page: Page, alice: User, used: Team, server: LiveServer
+) -> None:
+    """A press on words focuses what lies around the panel and can have the focus: the page's content."""
+    usage_of(page, used, alice, server)
+    page.locator("summary", has_text="Add a filter").click()
+    panel = page.get_by_role("form", name="More filters")
+    panel.locator("legend", has_text="Model").click()
+    panel.locator("label", has_text="llama").click()
+    expect(panel.get_by_label("llama")).to_be_checked()
+    panel.get_by_role("button", name="Filter").click()
+    expect(page.locator(".chip")).to_have_text("Model: llama")
+    page.get_by_label("Group by").select_option("origin")  # the page goes on as it did before
+    expect(page.locator("#breakdown h2")).to_have_text("Chat and API")
+    page.locator("summary", has_text="Add a filter").click()
+    expect(panel).to_be_visible()
+    page.locator("#breakdown h2").click()  # a press outside
+    expect(panel).to_be_hidden()
+
+
 def test_a_row_shows_what_matters_on_a_phone_and_the_rest_when_it_is_opened(
     visitor: Visitor, alice: User, used: Team, server: LiveServer
 ) -> None:
