@@ -25,6 +25,10 @@ def test_the_link_to_a_new_password_works_as_it_stands_in_the_terminal(
 
     opened = client.get(link.group(1), follow=True)
     assert 'name="password1"' in opened.content.decode()
+    chosen = {"password1": "nuthatch 43 river", "password2": "nuthatch 43 river"}
+    done = client.post(opened.request["PATH_INFO"], chosen, follow=True).content.decode()
+    assert "Your password is now changed." in done
+    assert '<a class="btn wide" href="/account/login/">Sign in</a>' in done
 
 
 def test_of_a_mail_the_text_is_shown_and_what_is_attached_named(capsys: pytest.CaptureFixture[str]) -> None:
