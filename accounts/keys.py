@@ -22,13 +22,14 @@ from django.utils import timezone
 from accounts import audit, revision
 from accounts.callers import Caller
 from accounts.errors import AlreadyIssued
-from accounts.models import ApiKey, Team, User
+from accounts.models import ApiKey, Role, Team, User
 
 PREFIX = "sk-tert-"
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_LENGTH = 30
 CHECK_LENGTH = 6
 PATTERN = rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_LENGTH + CHECK_LENGTH}}}"  # as a scanner for secrets takes it
+MAY_CALL = [Role.MEMBER, Role.ADMIN, Role.OWNER]  # viewers read reports
 _FORM = re.compile(PATTERN)
 
 
@@ -134,12 +135,13 @@ def renamed(models: list[str], old: str, new: str) -> list[str]:
 def load_callers() -> dict[bytes, Caller]:
     """Every live key by its digest.
 
-    Live: not revoked, its team not archived, and a personal key's owner active and still a member. Expired keys are
-    included, since time passes while the answer is kept.
+    Live: not revoked, its team not archived, and a personal key's owner active and still a member who may call
+    models. Expired keys are included, since time passes while the answer is kept.
     """
+    owner_may = Q(owner__memberships__team=F("team"), owner__memberships__role__in=MAY_CALL)
     rows = (
         ApiKey.objects.filter(revoked_at=None, team__archived_at=None)
-        .filter(Q(owner=None) | Q(owner__is_active=True, owner__memberships__team=F("team")))
+        .filter(Q(owner=None) | Q(owner__is_active=True) & owner_may)
         .select_related("team", "owner")
     )
     return {bytes(key.digest): _caller(key) for key in rows}

@@ -10,7 +10,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from servestatic import ServeStaticASGI
@@ -20,6 +19,7 @@ pages = get_asgi_application()  # first: it sets Django up, which the imports be
 from chat.routing import websocket_urlpatterns as chat_sockets  # noqa: E402
 from console.doors import Application, Doors, static_headers  # noqa: E402
 from console.lifespan import lifespan  # noqa: E402
+from console.origins import OwnPages  # noqa: E402
 from gateway.api import application as api  # noqa: E402
 from gateway.monitor.sockets import websocket_urlpatterns as monitor_sockets  # noqa: E402
 
@@ -34,7 +34,7 @@ with_files = ServeStaticASGI(
 application = ProtocolTypeRouter(
     {
         "http": Doors(api=api, pages=cast("Application", with_files)),
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([*monitor_sockets, *chat_sockets]))),
+        "websocket": OwnPages(AuthMiddlewareStack(URLRouter([*monitor_sockets, *chat_sockets]))),
         "lifespan": lifespan,
     }
 )

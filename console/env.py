@@ -189,7 +189,7 @@ def _check_transport(found: Environment) -> None:
 def mailer(url: str) -> dict[str, object]:
     """Django's MAILERS entry for EMAIL_URL; without one, mail is written to the terminal."""
     if not url:
-        return {"BACKEND": "django.core.mail.backends.console.EmailBackend"}
+        return {"BACKEND": "console.terminal_mail.EmailBackend"}
     try:
         found = environ.Env.email_url_config(url)
     except (KeyError, ValueError) as error:

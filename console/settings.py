@@ -121,6 +121,14 @@ DATABASES = {
 }
 EMBEDDED_POSTGRES = not ENVIRONMENT.database_url
 
+# What must be known to all web processes for minutes: how often somebody failed to sign in, which codes were used.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "console_cache",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},  # then those that are over are removed
+    }
+}
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 # Accounts

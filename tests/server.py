@@ -88,7 +88,7 @@ class LiveServer:
         if self._command != "uvicorn":
             return [sys.executable, "manage.py", self._command]
         place = ["--host", self._env["HOST"], "--port", self._env["PORT"]]
-        small = ["--ws-per-message-deflate", "false"]
+        small = ["--ws-per-message-deflate", "false", "--no-access-log", "--no-proxy-headers"]
         drain = ["--timeout-graceful-shutdown", str(int(self._env.get("DRAIN_SECONDS", "60")) + 10)]
         return [sys.executable, "-m", "uvicorn", "console.asgi:application", *place, *drain, *small]
 

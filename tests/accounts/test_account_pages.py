@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 from django.conf import LazySettings
+from django.core.cache.backends.locmem import LocMemCache
 from django.test import Client
 
 from accounts.models import Team, User
+from tests.factories import PASSWORD
 
 pytestmark = pytest.mark.django_db
 
@@ -88,3 +90,13 @@ def test_the_door_offers_an_account_only_where_anybody_may_make_one(
     settings.ENVIRONMENT = replace(settings.ENVIRONMENT, signup=signup)
 
     assert ("/account/signup/" in client.get("/account/login/").content.decode()) == offered
+
+
+def test_failed_sign_ins_are_counted_for_all_processes_together(client: Client, alice: User) -> None:
+    for _ in range(5):
+        client.post("/account/login/", {"login": alice.email, "password": "a guess"})
+    LocMemCache("", {}).clear()  # another process, or this one begun anew, has nothing in its memory
+    answer = client.post("/account/login/", {"login": alice.email, "password": PASSWORD})
+
+    assert "Too many failed login attempts." in answer.content.decode()
+    assert "_auth_user_id" not in client.session

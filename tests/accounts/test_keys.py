@@ -19,8 +19,8 @@ from accounts.keys import (
     revoke_key,
     well_formed,
 )
-from accounts.models import ApiKey, AuditEntry, Team, User
-from accounts.teams import remove_member
+from accounts.models import ApiKey, AuditEntry, Role, Team, User
+from accounts.teams import add_member, remove_member
 from tests.factories import join, make_key, make_person
 
 pytestmark = pytest.mark.django_db
@@ -145,6 +145,15 @@ def test_a_deactivated_persons_keys_load_no_caller(red: Team) -> None:
     User.objects.filter(pk=dora.pk).update(is_active=False)
 
     assert load_callers() == {}
+
+
+@pytest.mark.spec("S06")
+@pytest.mark.parametrize("role", Role)
+def test_a_personal_key_may_no_more_than_its_owner_at_the_moment_of_use(red: Team, bob: User, role: Role) -> None:
+    make_key(red, owner=bob)
+    add_member(team=red, user=bob, role=role, by=None)
+
+    assert [caller.member_id for caller in load_callers().values()] == ([] if role == Role.VIEWER else [bob.pk])
 
 
 def test_expired_keys_are_loaded_with_the_moment_of_their_end(red: Team) -> None:

@@ -52,7 +52,7 @@ class Page(WebsocketCommunicator):
     """A page's socket, and what the page would show of the answer being written."""
 
     def __init__(self, path: str, cookie: str = "", origin: str | None = ORIGIN) -> None:
-        headers = [(b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())]
+        headers = [(b"host", b"localhost"), (b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())]
         if origin is not None:
             headers.append((b"origin", origin.encode()))
         super().__init__(application, path, headers=headers)
@@ -94,7 +94,7 @@ async def asked(user: User, team: Team, text: str = "Go on.") -> Conversation:
 
 
 @pytest.mark.spec("S11")
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", None])
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:3000", "null", None])
 async def test_another_sites_page_cannot_open_a_socket(
     bob: User, red: Team, origin: str | None, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ ORIGIN = "http://localhost"
 
 class Page(WebsocketCommunicator):
     def __init__(self, cookie: str = "", *, origin: str | None = ORIGIN, language: str = "en") -> None:
-        headers = [(b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())]
+        headers = [(b"host", b"localhost"), (b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())]
         if origin is not None:
             headers.append((b"origin", origin.encode()))
         super().__init__(application, f"/ws/monitor/?lang={language}", headers=headers)
@@ -93,7 +93,7 @@ async def tell(**changed: object) -> None:
 
 
 @pytest.mark.spec("S11")
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", None])
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:3000", "null", None])
 async def test_another_sites_page_cannot_open_it(alice: User, origin: str | None) -> None:
     browser = await in_database(signed_in, alice)
     assert (await Page(cookie_of(browser), origin=origin).connect())[0] is False
