@@ -217,7 +217,7 @@ class Spool:
             file, number = self._new_file()
             with self._lock:
                 if carried := b"".join([running.start + running.progress for running in self._running.values()]):
-                    file.append(carried)
+                    self._carry(file, carried)
                 self._retired.append(self._live)
                 self._closed_ends[self._number] = self._ends
                 self._live, self._number = file, number
@@ -226,6 +226,15 @@ class Spool:
             logger.exception("the spool could not start a new file and goes on in the old one")
             return False
         return True
+
+    def _carry(self, file: File, carried: bytes) -> None:
+        """What runs, into a new file. One that has no room for it is given up, and its own room with it."""
+        try:
+            file.append(carried)
+        except OSError:
+            file.close()
+            remove_file(file.path)
+            raise
 
     @property
     def idle(self) -> bool:

@@ -17,7 +17,7 @@ import orjson
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from gateway.engines.clock import Clock, Cut
+from gateway.engines.clock import Clock
 from gateway.engines.facts import EngineFacts, Json
 from gateway.engines.refusals import refusal
 from gateway.errors import BrokenOff, EngineFailed, EngineTimeout, GatewayError, Unavailable, UnreadableAnswer
@@ -111,8 +111,7 @@ class Reading:
 
     async def piece(self) -> bytes:
         """What came next, as it came; empty at the end. Raises Cut when the call was cut."""
-        if self._clock.was_cut:  # an engine that is always ahead of its reader is never waited for
-            raise Cut
+        self._clock.check()
         content = self._content
         try:
             if here := content.read_nowait():  # without the price of a wait

@@ -65,6 +65,16 @@ class Clock:
             self._timer.cancel()
             self._timer = None
 
+    def check(self) -> None:
+        """For what is here without a wait: an engine that is always ahead of its reader is never waited for.
+
+        Raises Cut and EngineTimeout as `wait` does; only the call as a whole can be late.
+        """
+        if self.was_cut:
+            raise Cut
+        if self._now() >= self._total_at:
+            raise EngineTimeout(self._lateness())
+
     async def wait[T](self, work: Awaitable[T]) -> T:
         """Raises EngineTimeout when a deadline passes, Cut when the call is cut."""
         task = self._waiting = asyncio.current_task()

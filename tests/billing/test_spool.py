@@ -301,6 +301,20 @@ def test_on_a_full_disk_what_runs_may_end_and_nothing_new_begins_until_there_is_
 
 
 @pytest.mark.spec("F25")
+def test_a_new_file_without_room_for_what_runs_is_given_up_whole(small_disk: Path) -> None:
+    with closing(Spool(small_disk / "spool", rotate_seconds=1e9)) as spool:
+        for number in range(100):  # more than one page of the disk
+            spool.start(a_start(number))
+        filling = small_disk / "filling"
+        _fill(filling)
+        with filling.open("r+b") as file:
+            file.truncate(filling.stat().st_size - 4096)  # room for its first line alone
+        files, open_ones = numbered(spool.folder), _descriptors()
+        assert [spool.rotate(force=True) for _ in range(3)] == [False] * 3
+        assert (numbered(spool.folder), _descriptors()) == (files, open_ones)
+
+
+@pytest.mark.spec("F25")
 def test_what_is_held_in_memory_has_its_start_and_end_written_where_the_ballast_was(small_disk: Path) -> None:
     with closing(Spool(small_disk / "spool", rotate_seconds=1e9)) as spool:
         _fill(small_disk / "filling")
@@ -363,6 +377,11 @@ def _hold_as_many_as_fit(spool: Spool) -> list[UUID]:
             held.append(start.id)
         raise AssertionError("there is no end to it")
     return held
+
+
+def _descriptors() -> list[str]:
+    """What this process has open."""
+    return sorted(str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.exists())
 
 
 def _fill(path: Path) -> None:

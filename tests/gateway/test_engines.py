@@ -14,7 +14,7 @@ from gateway.engines.facts import EngineFacts, Item, Json, Kind, Question, Route
 from gateway.engines.ollama import _Shape
 from gateway.engines.refusals import LONGEST_MESSAGE, scrubbed
 from gateway.engines.sse import MAX_LINE, Splitter
-from gateway.errors import UnreadableAnswer
+from gateway.errors import EngineTimeout, UnreadableAnswer
 from gateway.meter import Meter, estimate, estimate_prompt
 from tests.engines.faultd import FaultEngine
 
@@ -83,6 +83,30 @@ def test_an_engine_that_is_ahead_of_its_reader_is_cut_off_too(kind: str) -> None
     with FaultEngine() as engine:
         asyncio.run(run())
         assert 0 < len(taken) < 10_000
+
+
+@pytest.mark.parametrize("kind", ["openai", "ollama"])
+def test_an_engine_that_is_ahead_of_its_reader_has_no_more_than_its_whole_time(kind: str) -> None:
+    taken: list[Item] = []
+
+    async def take(clock: Clock) -> None:
+        async for batch in CLIENTS[kind].stream(route_to(kind, engine.url, "fault:ok?n=20000"), asked(ASKED), clock):
+            taken.extend(batch)
+            await asyncio.sleep(0.05)  # the next ones are here meanwhile
+
+    async def run() -> None:
+        clock = Clock(Deadlines(first=5, between=5, total=0.1))
+        try:
+            with pytest.raises(EngineTimeout) as caught:
+                await take(clock)
+            assert caught.value.message == "The engine took too long over the whole answer."
+        finally:
+            clock.close()
+            await close_http()
+
+    with FaultEngine() as engine:
+        asyncio.run(run())
+        assert 0 < len(taken) < 20_000
 
 
 @pytest.mark.spec("R07")
