@@ -266,8 +266,10 @@ class Spool:
     def depth(self) -> int:
         """Ended requests that are not in the log yet."""
         kept = {int(path.stem) for path in numbered(self.folder)}
-        self._closed_ends = {number: ends for number, ends in self._closed_ends.items() if number in kept}
-        return self._ends + sum(self._closed_ends.values())
+        with self._lock:  # a file may be closed meanwhile, in another thread
+            for number in self._closed_ends.keys() - kept:
+                del self._closed_ends[number]
+            return self._ends + sum(self._closed_ends.values())
 
     def close(self) -> None:
         """Leave the folder to whoever ships next; what still runs becomes `interrupted`."""
