@@ -25,6 +25,7 @@ from billing.usage.marking import CHOSEN, turn_of_refusal, turns
 from billing.usage.marks import MARKS, hue_of, mark_of, next_turn, told_apart
 from billing.usage.periods import Period
 from billing.usage.questions import Bucket, Group, Question, Scope
+from billing.usage.sections.answers import answers
 from billing.usage.sections.endings import Refusals, Refused, endings
 from billing.usage.sections.endings_captions import shown_endings, shown_refusals
 from tests.billing.sessions import beside, wait_until_one_waits
@@ -300,5 +301,6 @@ def test_outcomes_have_the_marks_of_the_upper_half(client: Client, alice: User, 
     question = Question(Scope(red), NOVEMBER)
     at = milliseconds(datetime(2026, 11, 2, tzinfo=UTC))
     ledger.write([ended(red.pk, outcome=outcome, at_ms=at) for outcome in [*wrong, "upstream_timeout"]])
-    shown = shown_endings(endings(question, begins, now=NOVEMBER.end), question, [Column("", "")] * 3, None)
+    ended_ = endings(question, answers(question, begins, now=NOVEMBER.end), begins, now=NOVEMBER.end)
+    shown = shown_endings(ended_, question, [Column("", "")] * 3, None)
     assert {line.label: str(line.mark) for line in shown.lines} == above

@@ -321,7 +321,7 @@ def test_pages_ask_no_more_for_three_alerts_than_for_one(
     owner.get(PAGE)
     with django_assert_num_queries(12):
         owner.get(PAGE)
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(11):
         owner.get("/t/red/budget/")
 
 
